@@ -1,0 +1,75 @@
+package fleet
+
+import "fmt"
+
+// Registry says where a fleet's devices are enrolled.
+type Registry string
+
+const (
+	// SageMakerEdge is the documented procedure: a SageMaker device fleet and its devices.
+	SageMakerEdge Registry = "sagemaker-edge"
+	// IoTCore is the same outcome without SageMaker: a thing group, and a role alias of its own.
+	IoTCore Registry = "iot-core"
+)
+
+// Keys says who makes a device's private key.
+type Keys string
+
+const (
+	// KeysAWS lets AWS make key and certificate (CreateKeysAndCertificate), as documented.
+	KeysAWS Keys = "aws"
+	// KeysCSR lets the worker make the key, and AWS the certificate from its request.
+	KeysCSR Keys = "csr"
+	// KeysDevice takes the device's own certificate request; no private key exists on our side.
+	KeysDevice Keys = "device"
+)
+
+// Spec is a fleet specification: what all devices of a fleet have in common.
+type Spec struct {
+	Name       string            `json:"name"`               // of the device fleet
+	Registry   Registry          `json:"registry"`           // where devices are enrolled
+	RoleARN    string            `json:"roleArn"`            // the IAM role whose credentials devices get
+	ThingType  string            `json:"thingType"`          // of every device's thing
+	Output     S3URI             `json:"output"`             // the SageMaker fleet's output location
+	Bundles    S3URI             `json:"bundles"`            // where each device's files go, below FLEET/DEVICE/
+	Keys       Keys              `json:"keys"`               // who makes the private keys
+	KMSKeyID   string            `json:"kmsKeyId,omitempty"` // encrypts the bundles' objects; empty: the bucket's default
+	Attributes map[string]string `json:"attributes,omitempty"`
+}
+
+// PolicyName is the IoT policy that lets the fleet's devices assume the fleet's role alias.
+// One per fleet, not one per run as documented: the same rights, and CreatePolicy (10 calls a
+// second per account) is not needed per device.
+func (s Spec) PolicyName() string { return "edgefleet-" + s.Name }
+
+// RoleAliasName is the role alias of a fleet whose registry is iot-core. SageMaker names its own.
+func (s Spec) RoleAliasName() string { return "edgefleet-" + s.Name }
+
+// ThingGroupName is the thing group that is the fleet where the registry is iot-core.
+func (s Spec) ThingGroupName() string { return s.Name }
+
+// check finds what is wrong with the specification's values and reports each with report.
+func (s Spec) check(report func(field string, err error)) {
+	rule := func(field string, r NameRule, value string) {
+		if err := r.Check(value); err != nil {
+			report(field, err)
+		}
+	}
+	rule("name", FleetName, s.Name)
+	if s.Registry != SageMakerEdge && s.Registry != IoTCore {
+		report("registry", fmt.Errorf("%s is no registry: %s or %s", quote(string(s.Registry)), SageMakerEdge, IoTCore))
+	}
+	rule("roleArn", roleARNRule, s.RoleARN)
+	rule("thingType", ThingTypeName, s.ThingType)
+	switch s.Keys {
+	case KeysAWS:
+	case KeysCSR, KeysDevice:
+		report("keys", fmt.Errorf("%q is not supported yet: use %s", s.Keys, KeysAWS))
+	default:
+		report("keys", fmt.Errorf("%s is none of %s, %s, %s", quote(string(s.Keys)), KeysAWS, KeysCSR, KeysDevice))
+	}
+	if s.KMSKeyID != "" {
+		rule("kmsKeyId", kmsKeyIDRule, s.KMSKeyID)
+	}
+	checkAttributes(s.Attributes, report)
+}
