@@ -1,0 +1,246 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+	"go.temporal.io/sdk/temporal"
+)
+
+// The types of the application errors that activities fail with. The first seven cannot be
+// mended by retrying; the last three are retried with backoff.
+const (
+	InvalidInput    = "InvalidInput"
+	AccessDenied    = "AccessDenied"
+	Conflict        = "Conflict" // exists and differs
+	NotFound        = "NotFound"
+	QuotaExceeded   = "QuotaExceeded" // a count, not a rate
+	RegistryRetired = "RegistryRetired"
+	StateConflict   = "StateConflict" // exists, in a state that does not allow the call
+
+	Throttled       = "Throttled"
+	Unavailable     = "Unavailable"
+	NotYetEffective = "NotYetEffective"
+)
+
+// errorType is what an error of a type means for retrying, and what a person can do about it.
+type errorType struct {
+	retried bool
+	advice  string
+}
+
+var errorTypes = map[string]errorType{
+	InvalidInput:    {false, "correct the fleet specification or the manifest and start again"},
+	AccessDenied:    {false, "check the worker's AWS credentials and region, and that its IAM policy allows this call"},
+	Conflict:        {false, "make the specification fit what exists, or remove what exists if nothing uses it"},
+	NotFound:        {false, "check the name, AWS_REGION and the account; `starter fleet apply` makes what the fleet needs"},
+	QuotaExceeded:   {false, "have the quota raised in Service Quotas, or remove what is no longer used"},
+	RegistryRetired: {false, "AWS ended SageMaker Edge Manager on 2024-04-26: set `registry: iot-core` in the fleet specification"},
+	StateConflict:   {false, "look at the resource's state in AWS and mend it, then start again"},
+	Throttled:       {true, "it is retried; if it lasts, other programs use up the account's quota"},
+	Unavailable:     {true, "it is retried; if it lasts, check AWS_ENDPOINT_URL, AWS_REGION, the network and the AWS Health Dashboard"},
+	NotYetEffective: {true, "it is retried: a policy may take 6 to 8 minutes to take effect; if it lasts, check that the certificate is ACTIVE and the fleet's policy is attached to it"},
+}
+
+// ErrorDetails travel with an application error for programs; people read its message.
+type ErrorDetails struct {
+	Doing     string `json:"doing"`               // what was tried, on which resource
+	Code      string `json:"code,omitempty"`      // AWS's error code
+	RequestID string `json:"requestId,omitempty"` // AWS's, for its support
+}
+
+// typeOfCode names the type of each AWS error code that says what it is. Codes that are not here
+// are told by their HTTP status.
+var typeOfCode = map[string]string{
+	"InvalidRequestException":  InvalidInput,
+	"ValidationException":      InvalidInput,
+	"ValidationError":          InvalidInput,
+	"MalformedPolicyException": InvalidInput,
+	"InvalidBucketName":        InvalidInput,
+	"PermanentRedirect":        InvalidInput,
+
+	"AccessDenied":                         AccessDenied,
+	"AccessDeniedException":                AccessDenied,
+	"UnauthorizedException":                AccessDenied,
+	"UnrecognizedClientException":          AccessDenied,
+	"InvalidClientTokenId":                 AccessDenied,
+	"InvalidSignatureException":            AccessDenied,
+	"SignatureDoesNotMatch":                AccessDenied,
+	"IncompleteSignature":                  AccessDenied,
+	"MissingAuthenticationTokenException":  AccessDenied,
+	"InvalidAccessKeyId":                   AccessDenied,
+	"InvalidToken":                         AccessDenied,
+	"ExpiredToken":                         AccessDenied,
+	"ExpiredTokenException":                AccessDenied,
+	"AuthorizationHeaderMalformed":         AccessDenied,
+	"KMS.DisabledException":                AccessDenied,
+	"KMS.AccessDeniedException":            AccessDenied,
+	"OptInRequired":                        AccessDenied,
+	"ResourceAlreadyExistsException":       Conflict,
+	"ResourceInUse":                        Conflict,
+	"ResourceRegistrationFailureException": Conflict,
+	"ResourceNotFoundException":            NotFound,
+	"ResourceNotFound":                     NotFound,
+	"NoSuchBucket":                         NotFound,
+	"NoSuchKey":                            NotFound,
+	"NotFound":                             NotFound,
+	"KMS.NotFoundException":                NotFound,
+	"ResourceLimitExceeded":                QuotaExceeded,
+	"LimitExceededException":               QuotaExceeded,
+	"VersionsLimitExceededException":       QuotaExceeded,
+	"CertificateStateException":            StateConflict,
+	"DeleteConflictException":              StateConflict,
+	"InvalidStateTransitionException":      StateConflict,
+	"VersionConflictException":             StateConflict,
+	"ConflictingResourceUpdateException":   StateConflict,
+	"ThrottlingException":                  Throttled,
+	"Throttling":                           Throttled,
+	"TooManyRequestsException":             Throttled,
+	"RequestLimitExceeded":                 Throttled,
+	"SlowDown":                             Throttled,
+	"RequestTimeout":                       Unavailable,
+	"RequestTimeTooSkewed":                 AccessDenied,
+	"InternalFailureException":             Unavailable,
+	"InternalException":                    Unavailable,
+	"InternalServerException":              Unavailable,
+	"ServiceUnavailableException":          Unavailable,
+}
+
+// typeOfStatus is the type of an answer whose code says nothing.
+func typeOfStatus(status int) string {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return Throttled
+	case status >= 500 || status == http.StatusRequestTimeout:
+		return Unavailable
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return AccessDenied
+	case status == http.StatusNotFound:
+		return NotFound
+	case status == http.StatusConflict:
+		return StateConflict
+	default:
+		return InvalidInput
+	}
+}
+
+// AWSError translates what an AWS client returned, once, into the error that the activity fails
+// with. doing says what was tried and on which resource, as in `creating thing "cam-01"`.
+func AWSError(doing string, err error) error {
+	var canceled *smithy.CanceledError
+	if err == nil || errors.As(err, &canceled) || errors.Is(err, context.Canceled) {
+		return err // canceled: by Temporal, or the worker stops; not AWS's word
+	}
+	kind, text, details := classify(err)
+	details.Doing = doing
+	return newError(kind, text, details)
+}
+
+// classify tells the type of an AWS client's error, and what was said.
+func classify(err error) (kind, text string, details ErrorDetails) {
+	var (
+		answer   smithy.APIError
+		response *awshttp.ResponseError
+		status   int
+		dns      *net.DNSError
+	)
+	if errors.As(err, &response) {
+		details.RequestID, status = response.ServiceRequestID(), response.HTTPStatusCode()
+	}
+	if errors.As(err, &answer) {
+		details.Code = answer.ErrorCode()
+		kind, known := typeOfCode[details.Code]
+		if !known {
+			kind = typeOfStatus(status)
+		}
+		// "Rate exceeded" comes under more codes than one, with status 400 at times (AWS documents it so).
+		if strings.Contains(answer.ErrorMessage(), "Rate exceeded") {
+			kind = Throttled
+		}
+		return kind, strings.TrimSpace(fmt.Sprintf("AWS said %s: %s", details.Code, answer.ErrorMessage())), details
+	}
+	switch raw := err.Error(); {
+	case strings.Contains(raw, "get credentials"), strings.Contains(raw, "get identity"):
+		return AccessDenied, "there are no AWS credentials: " + rootCause(err), details
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return Unavailable, fmt.Sprintf("there is no host %q", dns.Name), details
+	case status != 0:
+		return typeOfStatus(status), fmt.Sprintf("AWS answered with HTTP status %d and no error of its own", status), details
+	}
+	return Unavailable, "no answer: " + rootCause(err), details
+}
+
+// rootCause leaves out the layers that repeat the operation's name; the last one says what happened.
+func rootCause(err error) string {
+	var netErr *net.OpError
+	if errors.As(err, &netErr) {
+		return netErr.Error()
+	}
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	return err.Error()
+}
+
+// newError makes the application error of a type. Its message says what was being done, what was
+// said, by which request, and what to do.
+func newError(kind, said string, details ErrorDetails) error {
+	t := errorTypes[kind]
+	message := details.Doing + ": " + said
+	if details.RequestID != "" {
+		message += " (request id " + details.RequestID + ")"
+	}
+	message += ". What to do: " + t.advice
+	return temporal.NewApplicationErrorWithOptions(message, kind, temporal.ApplicationErrorOptions{
+		NonRetryable: !t.retried,
+		Details:      []any{details},
+	})
+}
+
+// failed makes the application error for what we found ourselves, where AWS raised no error.
+func failed(kind, doing, format string, args ...any) error {
+	return newError(kind, fmt.Sprintf(format, args...), ErrorDetails{Doing: doing})
+}
+
+// existsOr is errExists when AWS said that the resource exists, otherwise AWSError.
+func existsOr(doing string, err error) error {
+	if hasCode(err, "ResourceAlreadyExistsException", "ResourceInUse") {
+		return errExists
+	}
+	return AWSError(doing, err)
+}
+
+// hasCode tells whether AWS answered with one of the codes.
+func hasCode(err error, codes ...string) bool {
+	var said smithy.APIError
+	if !errors.As(err, &said) {
+		return false
+	}
+	for _, code := range codes {
+		if said.ErrorCode() == code {
+			return true
+		}
+	}
+	return false
+}
+
+// said tells whether AWS's answer, an API error, holds one of the texts, in any case.
+func said(err error, texts ...string) bool {
+	var answer smithy.APIError
+	if !errors.As(err, &answer) {
+		return false
+	}
+	message := strings.ToLower(answer.ErrorMessage())
+	for _, text := range texts {
+		if strings.Contains(message, text) {
+			return true
+		}
+	}
+	return false
+}
