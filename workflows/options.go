@@ -1,0 +1,43 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// The limits of a step. One attempt is given more than its AWS calls can take (each at most 5 s),
+// and little more, since it is what a killed worker costs. Retrying goes on for a day: AWS's
+// outages end, and errors that retrying cannot mend say so themselves.
+const (
+	attemptTimeout = 15 * time.Second
+	stepLimit      = 24 * time.Hour
+
+	// IssueCertificate makes up to a dozen calls, and stores a key before it gives up.
+	issueAttemptTimeout = 45 * time.Second
+
+	// A policy may take 6 to 8 minutes to take effect; until then the credential provider says 403.
+	proofLimit = 15 * time.Minute
+)
+
+// stepOptions are the options of every activity; summary stands beside its name in the Temporal UI.
+func stepOptions(summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		Summary:                summary,
+		StartToCloseTimeout:    attemptTimeout,
+		ScheduleToCloseTimeout: stepLimit,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    500 * time.Millisecond,
+			BackoffCoefficient: 2,
+			MaximumInterval:    30 * time.Second,
+		},
+	}
+}
+
+// call runs an activity and returns its result.
+func call[R any](ctx workflow.Context, options workflow.ActivityOptions, activity any, input ...any) (R, error) {
+	var result R
+	err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), activity, input...).Get(ctx, &result)
+	return result, err
+}
