@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+
+	"edgefleet/internal/connect"
+	"edgefleet/workflows"
+)
+
+// workerPatience is how long a worker that is starting gets to begin polling or to take a run.
+const workerPatience = 5 * time.Second
+
+// temporal is a connection to Temporal.
+type temporal struct {
+	client.Client
+	options client.Options
+}
+
+func (a *app) connect(ctx context.Context) (*temporal, error) {
+	c, options, err := connect.Temporal(ctx, log.NewStructuredLogger(slog.New(slog.DiscardHandler)), nil)
+	if err != nil {
+		return nil, err
+	}
+	return &temporal{c, options}, nil
+}
+
+// requireWorker returns once a worker polls the task queue; an error when none does for a while.
+func (t *temporal) requireWorker(ctx context.Context) error {
+	deadline := time.Now().Add(workerPatience)
+	for {
+		answer, err := t.DescribeTaskQueue(ctx, workflows.TaskQueue, enums.TASK_QUEUE_TYPE_WORKFLOW)
+		if err != nil {
+			return fmt.Errorf("asking Temporal at %s who polls task queue %q: %w", t.options.HostPort, workflows.TaskQueue, err)
+		}
+		if len(answer.GetPollers()) > 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("no worker polls task queue %q of namespace %q at %s, so nothing was started. Start one (`bin/worker`, with AWS credentials; `starter dev` has one) and repeat the command",
+				workflows.TaskQueue, t.options.Namespace, t.options.HostPort)
+		}
+		if err := pause(ctx, 250*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// ensureSearchAttributes registers the search attributes that the namespace lacks.
+func (t *temporal) ensureSearchAttributes(ctx context.Context) error {
+	const advice = "Have an administrator create them, each of the type Keyword: `temporal operator search-attribute create -n %s --type Keyword --name %s`"
+	known, err := t.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: t.options.Namespace})
+	if err != nil {
+		// Temporal Cloud has no operator service; there, a run's start says what is missing.
+		return nil
+	}
+	missing := map[string]enums.IndexedValueType{}
+	for _, name := range workflows.SearchAttributeNames {
+		kind, has := known.GetCustomAttributes()[name]
+		if !has {
+			missing[name] = enums.INDEXED_VALUE_TYPE_KEYWORD
+		} else if kind != enums.INDEXED_VALUE_TYPE_KEYWORD {
+			return fmt.Errorf("search attribute %s of namespace %q is of the type %s; edgefleet needs Keyword", name, t.options.Namespace, kind)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	_, err = t.OperatorService().AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: t.options.Namespace, SearchAttributes: missing})
+	if err != nil {
+		names := make([]string, 0, len(missing))
+		for name := range missing {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return fmt.Errorf("creating the search attributes %s in namespace %q: %w. "+advice,
+			strings.Join(names, ", "), t.options.Namespace, err, t.options.Namespace, strings.Join(names, " --name "))
+	}
+	return nil
+}
+
+// start starts a run of the workflow, or joins the one of that id that is running.
+func (t *temporal) start(ctx context.Context, options client.StartWorkflowOptions, workflow, input any) (run client.WorkflowRun, joined bool, err error) {
+	options.TaskQueue = workflows.TaskQueue
+	options.WorkflowExecutionErrorWhenAlreadyStarted = true
+	options.WorkflowIDConflictPolicy = enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+	run, err = t.ExecuteWorkflow(ctx, options, workflow, input)
+	var running *serviceerror.WorkflowExecutionAlreadyStarted
+	var refused *serviceerror.InvalidArgument
+	switch {
+	case err == nil:
+		return run, false, nil
+	case errors.As(err, &running):
+		return t.GetWorkflow(ctx, options.ID, running.RunId), true, nil
+	case errors.As(err, &refused) && strings.Contains(err.Error(), "search attribute"):
+		return nil, false, fmt.Errorf("starting %s: %w. `starter fleet apply` creates the search attributes that edgefleet uses", options.ID, err)
+	}
+	return nil, false, fmt.Errorf("starting %s on Temporal at %s: %w", options.ID, t.options.HostPort, err)
+}
+
+// pause waits, unless ctx is done before.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
