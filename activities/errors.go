@@ -170,6 +170,8 @@ func classify(err error) (kind, text string, details ErrorDetails) {
 		return AccessDenied, "there are no AWS credentials: " + rootCause(err), details
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return Unavailable, fmt.Sprintf("there is no host %q", dns.Name), details
+	case status >= 200 && status < 300: // done, but what AWS said of it cannot be read
+		return Unavailable, fmt.Sprintf("the answer, HTTP status %d, broke off or is not AWS's: %s", status, rootCause(err)), details
 	case status != 0:
 		return typeOfStatus(status), fmt.Sprintf("AWS answered with HTTP status %d and no error of its own", status), details
 	}

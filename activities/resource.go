@@ -55,6 +55,9 @@ func ensure(ctx context.Context, r Resource, look, create func() (arn string, er
 		r.Action = Adopted
 		r.ARN, err = look()
 	}
+	if errors.Is(err, errMissing) { // AWS's reads lag behind its writes
+		err = failed(Unavailable, "looking at "+r.Type+" "+r.Name, "AWS says that it exists, and then that it does not")
+	}
 	if err != nil {
 		return Resource{}, err
 	}

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -59,8 +60,8 @@ func (a *Activities) FetchRootCA(ctx context.Context, fleetBundle Bundle) (RootC
 			"its fingerprint is %s, not Amazon's %s: something between the worker and Amazon replaces it", fingerprint, amazonRootCASHA256)
 	}
 	ca := RootCA{Bundle: fleetBundle, SHA256: fingerprint, Source: source}
-	if _, err := a.rootCA(ctx, ca); err == nil {
-		return ca, nil // kept already: a versioned bucket should not gain a version with every run
+	if kept, err := a.get(ctx, fleetBundle, rootCAFile); err == nil && bytes.Equal(kept.body, body) {
+		return ca, nil // a versioned bucket should not gain a version with every run
 	}
 	if err := a.put(ctx, fleetBundle, rootCAFile, body, "", false); err != nil {
 		return RootCA{}, err
@@ -94,9 +95,12 @@ func (a *Activities) download(ctx context.Context, url string) ([]byte, error) {
 
 // fingerprintOf is the SHA-256 of the one certificate in the PEM text, in hex.
 func fingerprintOf(text []byte) (string, error) {
-	block, _ := pem.Decode(text)
+	block, rest := pem.Decode(text)
 	if block == nil || block.Type != "CERTIFICATE" {
 		return "", fmt.Errorf("it holds no PEM certificate")
+	}
+	if next, _ := pem.Decode(rest); next != nil {
+		return "", fmt.Errorf("it holds more than one certificate") // devices would trust them all
 	}
 	certificate, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
