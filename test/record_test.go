@@ -1,0 +1,96 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/common/v1"
+	"go.temporal.io/api/history/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"edgefleet/workflows"
+)
+
+// TestRecordHistories writes the histories that workflows/replay_test.go replays. A change of a
+// workflow that replays them all needs no new ones: they stand for runs that are under way when
+// the change is deployed. Where it cannot, that is the point; record only what a new shape adds.
+func TestRecordHistories(t *testing.T) {
+	if os.Getenv("EDGEFLEET_RECORD") != "1" {
+		t.Skip("records only with EDGEFLEET_RECORD=1")
+	}
+	s := shared(t)
+	for _, registry := range []string{sageMaker, iotCore} {
+		fleet := "recorded-" + registry
+		file, device := spec(t, fleet, registry), registry+"-01"
+		refused := fleet + "-refused"
+		refusal := func(operation, match string) fault {
+			return fault{Operation: operation, Kind: "error", Code: "AccessDeniedException", Status: 403, Match: match, Times: 1}
+		}
+		apply := []string{"fleet", "apply", "-f"}
+		provision := []string{"provision", "-f"}
+
+		s.starter(t, append(provision, file, device)...).exits(t, 0)
+		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, device), "provision_device", registry, "fresh")
+		s.saveHistory(t, workflows.FleetWorkflowID(fleet)+"/"+device, "prepare_fleet", registry, "fresh")
+		s.starter(t, append(provision, file, device)...).exits(t, 0)
+		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, device), "provision_device", registry, "adopted")
+		s.starter(t, append(apply, file)...).exits(t, 0)
+		s.saveHistory(t, workflows.FleetWorkflowID(fleet), "prepare_fleet", registry, "adopted")
+
+		s.fault(t, refusal("iot:CreateThing", device+"-refused"), refusal("iot:CreatePolicy", refused))
+		s.starter(t, append(provision, file, device+"-refused")...).exits(t, 1)
+		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, device+"-refused"), "provision_device", registry, "failed")
+		s.starter(t, append(apply, spec(t, refused, registry))...).exits(t, 1)
+		s.saveHistory(t, workflows.FleetWorkflowID(refused), "prepare_fleet", registry, "failed")
+	}
+}
+
+// saveHistory writes the history of the latest run to workflows/testdata, without what only tells
+// of the machine that it was recorded on.
+func (s *stack) saveHistory(t *testing.T, id string, name ...string) {
+	t.Helper()
+	events, err := s.history(t.Context(), "default", &common.WorkflowExecution{WorkflowId: id})
+	require.NoError(t, err)
+	text, err := protojson.Marshal(&history.History{Events: events})
+	require.NoError(t, err)
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var tree any
+	require.NoError(t, decoder.Decode(&tree))
+	scrub(tree)
+	text, err = json.MarshalIndent(tree, "", " ")
+	require.NoError(t, err)
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "@"+host)
+	require.NotContains(t, string(text), mustAbs(".."), "a path of this machine")
+
+	dir := filepath.Join("..", "workflows", "testdata")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, strings.Join(name, ".")+".json"), append(text, '\n'), 0o644))
+}
+
+// scrub replaces PID@HOST identities, and sticky task queues, whose names begin with the host's.
+func scrub(tree any) {
+	switch node := tree.(type) {
+	case []any:
+		for _, child := range node {
+			scrub(child)
+		}
+	case map[string]any:
+		if _, has := node["identity"]; has {
+			node["identity"] = "1@host"
+		}
+		if node["kind"] == "TASK_QUEUE_KIND_STICKY" {
+			node["name"] = "host:sticky"
+		}
+		for _, child := range node {
+			scrub(child)
+		}
+	}
+}
