@@ -183,7 +183,7 @@ func (a *app) printDevice(ctx context.Context, t *temporal, fleetName, device st
 	described, err := t.DescribeWorkflowExecution(ctx, workflows.DeviceWorkflowID(fleetName, device), "")
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
-		return fmt.Errorf("Temporal at %s knows no run of device %q in fleet %q", t.options.HostPort, device, fleetName)
+		return fmt.Errorf("no run of device %q in fleet %q is known to Temporal at %s", device, fleetName, t.options.HostPort)
 	}
 	if err != nil {
 		return fmt.Errorf("describing device %q: %w", device, err)
@@ -242,7 +242,7 @@ func (t *temporal) fleetOf(ctx context.Context, fleetName, device string) (strin
 	}
 	switch len(fleets) {
 	case 0:
-		return "", fmt.Errorf("Temporal at %s knows no run of a device %q", t.options.HostPort, device)
+		return "", fmt.Errorf("no run of a device %q is known to Temporal at %s", device, t.options.HostPort)
 	case 1:
 		return fleets[0], nil
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -220,7 +221,7 @@ func (s *stack) output(ctx context.Context) (map[string][]byte, error) {
 	}
 	transcript.Lock()
 	defer transcript.Unlock()
-	texts["what starter and worker printed"] = []byte(transcript.text.String())
+	texts["what starter and worker printed"] = slices.Clone(transcript.text.Bytes())
 	return texts, nil
 }
 

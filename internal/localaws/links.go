@@ -109,9 +109,7 @@ func (l *links) anyTo(to string, now time.Time) bool {
 	return l.to[to] != nil
 }
 
-// tos are the other ends of the links from one end that are in force.
-func (l *links) tos(from string) []string { return inForce(l.from[from]) }
-
+// froms are the other ends of the links to one end that are in force.
 func (l *links) froms(to string) []string { return inForce(l.to[to]) }
 
 // page lists the other ends, as stale as AWS's lists are.
