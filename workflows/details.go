@@ -1,17 +1,13 @@
 package workflows
 
-import (
-	"fmt"
-	"strings"
-)
+import "strconv"
 
 // progress is a run's current details in the Temporal UI, in Markdown. They are no events: the UI
 // asks a worker for them.
 func progress(done []StepResource, of int) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "**%d of %d steps done**\n\n", len(done), of)
+	text := "**" + strconv.Itoa(len(done)) + " of " + strconv.Itoa(of) + " steps done**\n\n"
 	for _, r := range done {
-		fmt.Fprintf(&b, "- %s: %s `%s` %s\n", r.Step, r.Type, r.Name, r.Action)
+		text += "- " + r.Step + ": " + r.Type + " `" + r.Name + "` " + string(r.Action) + "\n"
 	}
-	return b.String()
+	return text
 }
