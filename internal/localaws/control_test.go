@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"edgefleet/internal/quota"
 )
 
 func (l *local) createThing(name string) error {
@@ -80,7 +82,7 @@ func TestQuotasInterface(t *testing.T) {
 	assert.EqualValues(t, 10, defaults["sagemaker:RegisterDevices"])
 	assert.EqualValues(t, 100, defaults[assumeRoleOperation])
 	assert.EqualValues(t, 0, defaults["s3:PutObject"])
-	for operation := range publishedRates {
+	for operation := range quota.Published() {
 		assert.Contains(t, allOperations(), operation)
 	}
 	for _, wrong := range []string{

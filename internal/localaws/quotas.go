@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"edgefleet/internal/quota"
 )
 
 // Counts of resources, set through the same interface as the rates; 0 is unlimited.
@@ -15,24 +17,6 @@ const (
 	deviceFleetsQuota = "sagemaker:DeviceFleets"
 	devicesQuota      = "sagemaker:Devices"
 )
-
-// assumedRate holds for operations of IoT and SageMaker edge without a published quota, in calls per second.
-const assumedRate = 10
-
-// publishedRates are AWS IoT's default quotas, in calls per second per account and region
-// (AWS General Reference, "AWS IoT Core endpoints and quotas").
-var publishedRates = map[string]float64{
-	"iot:CreateThing": 100, "iot:DeleteThing": 100, "iot:UpdateThing": 100, "iot:DescribeThing": 350,
-	"iot:CreateThingType": 15, "iot:DeprecateThingType": 15, "iot:DeleteThingType": 15, "iot:DescribeThingType": 100,
-	"iot:CreateThingGroup": 25, "iot:AddThingToThingGroup": 100,
-	"iot:CreateKeysAndCertificate": 10, "iot:CreateCertificateFromCsr": 15,
-	"iot:DescribeCertificate": 10, "iot:ListCertificates": 10, "iot:UpdateCertificate": 10, "iot:DeleteCertificate": 10,
-	"iot:AttachPolicy": 15, "iot:DetachPolicy": 15, "iot:ListAttachedPolicies": 15,
-	"iot:CreatePolicy": 10, "iot:GetPolicy": 10, "iot:DeletePolicy": 10, "iot:CreatePolicyVersion": 10, "iot:ListTargetsForPolicy": 10,
-	"iot:AttachThingPrincipal": 100, "iot:DetachThingPrincipal": 100, "iot:ListThingPrincipals": 20, "iot:ListPrincipalThings": 10,
-	"iot:DescribeRoleAlias": 10, "iot:UpdateRoleAlias": 10, "iot:ListThings": 10,
-	assumeRoleOperation: 100,
-}
 
 // quotaTable holds calls to their quotas: in no period of a second does it let more through than the rate,
 // which is what a hard quota per second means, while a burst of up to a second's worth passes.
@@ -52,10 +36,10 @@ func (t *quotaTable) init() {
 		case "s3", "sts":
 			t.rates[operation] = 0
 		default:
-			t.rates[operation] = assumedRate
+			t.rates[operation] = quota.Assumed
 		}
 	}
-	maps.Copy(t.rates, publishedRates)
+	maps.Copy(t.rates, quota.Published())
 }
 
 // allow reports whether a call is within its quota, and if so counts it.
