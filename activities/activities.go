@@ -29,6 +29,7 @@ type Activities struct {
 	s3        *s3.Client
 	rootCAURL string
 	rootCAs   rootCACache
+	listLag   time.Duration // until AWS's lists show a certificate, and then some
 }
 
 // New makes the activities work in the account and region of cfg. rootCAURL is where the root CA
@@ -45,6 +46,7 @@ func New(cfg aws.Config, rootCAURL string) *Activities {
 			o.UsePathStyle = o.BaseEndpoint != nil
 		}),
 		rootCAURL: rootCAURL,
+		listLag:   3 * time.Second, // seconds, as AWS documents it
 	}
 }
 

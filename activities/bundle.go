@@ -23,6 +23,14 @@ const (
 	recordFile      = "device.json"
 )
 
+// BundleFiles are the files of a device's bundle beside its record, by who has its key.
+func BundleFiles(keys fleet.Keys) []string {
+	if keys == fleet.KeysDevice {
+		return []string{certificateFile, rootCAFile}
+	}
+	return []string{certificateFile, rootCAFile, privateKeyFile}
+}
+
 // runMetadata names, on a bundle's objects, the run that wrote them.
 const runMetadata = "edgefleet-run"
 
@@ -43,6 +51,16 @@ func DeviceBundle(spec fleet.Spec, device string) Bundle {
 	return Bundle{fleet.S3URI{Bucket: spec.Bundles.Bucket, Prefix: spec.Bundles.Key(spec.Name, device)}, spec.KMSKeyID}
 }
 
+// LostFolder is where, beside a fleet's bundles, lost answers are written down.
+const LostFolder = "_lost"
+
+// lostBundle is where a fleet keeps what it knows of certificates whose answer was lost. No device
+// can be named so.
+func lostBundle(fleetBundle Bundle) Bundle {
+	fleetBundle.Location.Prefix += "/" + LostFolder
+	return fleetBundle
+}
+
 func (b Bundle) uri(name string) string { return b.Location.String() + "/" + name }
 
 // Record is device.json: what is needed to know a device without Temporal's history, which
@@ -55,13 +73,13 @@ type Record struct {
 	ThingType      string         `json:"thingType"`
 	CertificateID  string         `json:"certificateId"`
 	CertificateARN string         `json:"certificateArn"`
+	Keys           fleet.Keys     `json:"keys"`
 	Policy         string         `json:"policy"`
 	RoleAlias      string         `json:"roleAlias"`
 	CredentialsURL string         `json:"credentialsUrl"`
-	RunID          string         `json:"runId,omitempty"`       // the run that created the certificate
-	CreatedAt      time.Time      `json:"createdAt,omitzero"`    // when the record was first written
-	ProvenAt       time.Time      `json:"provenAt,omitzero"`     // when the certificate last fetched credentials
-	ProvenByRun    string         `json:"provenByRun,omitempty"` // the run that saw it
+	RunID          string         `json:"runId,omitempty"`    // the run that wrote the record
+	CreatedAt      time.Time      `json:"createdAt,omitzero"` // when it did
+	ProvenAt       time.Time      `json:"provenAt,omitzero"`  // when the certificate fetched credentials; with keys: device only the device can
 }
 
 // object is what a bundle holds under one name.
@@ -130,5 +148,100 @@ func (a *Activities) putRecord(ctx context.Context, b Bundle, r Record) error {
 	if err != nil {
 		return err
 	}
-	return a.put(ctx, b, recordFile, append(body, '\n'), r.ProvenByRun, false)
+	return a.put(ctx, b, recordFile, append(body, '\n'), r.RunID, false)
+}
+
+// erase removes the bundle's objects, each with all its versions: an older version of a key is a
+// key as well. Given a name, only that object goes; given a run, only what that run wrote. The
+// certificate goes last, for it says whose the bundle is.
+func (a *Activities) erase(ctx context.Context, b Bundle, name, run string) (Removal, error) {
+	doing := "removing " + b.Location.String()
+	prefix := b.Location.Key(name)
+	var objects, markers []types.ObjectIdentifier
+	foreign := map[string]bool{} // keys with versions of other runs
+	pages := s3.NewListObjectVersionsPaginator(a.s3, &s3.ListObjectVersionsInput{Bucket: &b.Location.Bucket, Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if hasCode(err, "NoSuchBucket") {
+			return Gone, nil
+		}
+		if err != nil {
+			return "", AWSError(doing, err)
+		}
+		for _, v := range page.Versions {
+			ours, err := a.isOf(ctx, b.Location.Bucket, v, run)
+			if err != nil {
+				return "", err
+			}
+			if ours {
+				objects = append(objects, types.ObjectIdentifier{Key: v.Key, VersionId: v.VersionId})
+			} else {
+				foreign[aws.ToString(v.Key)] = true
+			}
+		}
+		for _, m := range page.DeleteMarkers {
+			markers = append(markers, types.ObjectIdentifier{Key: m.Key, VersionId: m.VersionId})
+		}
+	}
+	for _, m := range markers {
+		if !foreign[aws.ToString(m.Key)] { // without its marker, another run's object would be back
+			objects = append(objects, m)
+		}
+	}
+	if len(objects) == 0 && len(foreign) > 0 {
+		return Kept, nil
+	}
+	if len(objects) == 0 {
+		return Gone, nil
+	}
+	var first, last []types.ObjectIdentifier
+	for _, id := range objects {
+		if aws.ToString(id.Key) == b.Location.Key(certificateFile) {
+			last = append(last, id)
+		} else {
+			first = append(first, id)
+		}
+	}
+	for _, id := range append(first, last...) {
+		_, err := a.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.Location.Bucket, Key: id.Key, VersionId: id.VersionId})
+		if err != nil {
+			return "", AWSError("removing s3://"+b.Location.Bucket+"/"+aws.ToString(id.Key), err)
+		}
+	}
+	return Removed, nil
+}
+
+// isOf tells whether the run wrote that version of an object; an empty run wrote all.
+func (a *Activities) isOf(ctx context.Context, bucket string, v types.ObjectVersion, run string) (bool, error) {
+	if run == "" {
+		return true, nil
+	}
+	head, err := a.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: v.Key, VersionId: v.VersionId})
+	if hasCode(err, "NotFound", "NoSuchKey", "NoSuchVersion") {
+		return false, nil
+	}
+	if err != nil {
+		return false, AWSError("looking at s3://"+bucket+"/"+aws.ToString(v.Key), err)
+	}
+	return head.Metadata[runMetadata] == run, nil
+}
+
+// DeleteRecordInput is what DeleteRecord needs.
+type DeleteRecordInput struct {
+	Bundle Bundle `json:"bundle"`
+	Run    string `json:"run"`
+}
+
+// DeleteRecord removes the device's record if the run wrote it.
+func (a *Activities) DeleteRecord(ctx context.Context, in DeleteRecordInput) (Removal, error) {
+	o, err := a.get(ctx, in.Bundle, recordFile)
+	switch {
+	case errors.Is(err, errMissing):
+		return Gone, nil
+	case err != nil:
+		return "", err
+	case o.run != in.Run:
+		return Kept, nil
+	}
+	return a.erase(ctx, in.Bundle, recordFile, in.Run)
 }

@@ -45,7 +45,7 @@ var errorTypes = map[string]errorType{
 	StateConflict:   {false, "look at the resource's state in AWS and mend it, then start again"},
 	Throttled:       {true, "it is retried; if it lasts, other programs use up the account's quota"},
 	Unavailable:     {true, "it is retried; if it lasts, check AWS_ENDPOINT_URL, AWS_REGION, the network and the AWS Health Dashboard"},
-	NotYetEffective: {true, "it is retried: a policy may take 6 to 8 minutes to take effect; if it lasts, check that the certificate is ACTIVE and the fleet's policy is attached to it"},
+	NotYetEffective: {true, "it is retried: a detach takes seconds to take effect, a policy 6 to 8 minutes; if it lasts, check what is attached to the certificate and that its status is right"},
 }
 
 // ErrorDetails travel with an application error for programs; people read its message.
@@ -53,6 +53,30 @@ type ErrorDetails struct {
 	Doing     string `json:"doing"`               // what was tried, on which resource
 	Code      string `json:"code,omitempty"`      // AWS's error code
 	RequestID string `json:"requestId,omitempty"` // AWS's, for its support
+}
+
+// Unfinished travels as a second detail with an error of IssueCertificate or DiscardCertificate: what
+// there is yet.
+type Unfinished struct {
+	Note      AttemptNote `json:"note,omitzero"`       // a certificate that could be neither stored nor deleted
+	FilesOnly bool        `json:"filesOnly,omitempty"` // the certificate is gone
+	Retry     bool        `json:"retry,omitempty"`     // the error is one that retrying may mend
+}
+
+// leaving adds to an application error what there is yet. Such an error is not retried by the
+// server, which would drop what it says if the run were cancelled between two attempts: the workflow
+// retries it, where Retry says so.
+func leaving(err error, what Unfinished) error {
+	var final *temporal.ApplicationError
+	var details ErrorDetails
+	if !errors.As(err, &final) || final.Details(&details) != nil {
+		return err
+	}
+	what.Retry = !final.NonRetryable()
+	return temporal.NewApplicationErrorWithOptions(final.Message(), final.Type(), temporal.ApplicationErrorOptions{
+		NonRetryable: true,
+		Details:      []any{details, what},
+	})
 }
 
 // typeOfCode names the type of each AWS error code that says what it is. Codes that are not here
@@ -76,8 +100,8 @@ var typeOfCode = map[string]string{
 	"MissingAuthenticationTokenException":  AccessDenied,
 	"InvalidAccessKeyId":                   AccessDenied,
 	"InvalidToken":                         AccessDenied,
-	"ExpiredToken":                         AccessDenied,
-	"ExpiredTokenException":                AccessDenied,
+	"ExpiredToken":                         Unavailable,
+	"ExpiredTokenException":                Unavailable,
 	"AuthorizationHeaderMalformed":         AccessDenied,
 	"KMS.DisabledException":                AccessDenied,
 	"KMS.AccessDeniedException":            AccessDenied,
@@ -167,7 +191,8 @@ func classify(err error) (kind, text string, details ErrorDetails) {
 	}
 	switch raw := err.Error(); {
 	case strings.Contains(raw, "get credentials"), strings.Contains(raw, "get identity"):
-		return AccessDenied, "there are no AWS credentials: " + rootCause(err), details
+		// Also a hiccup of what hands them out; that there are none at all, the worker says at its start.
+		return Unavailable, "there are no AWS credentials: " + rootCause(err), details
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return Unavailable, fmt.Sprintf("there is no host %q", dns.Name), details
 	case status >= 200 && status < 300: // done, but what AWS said of it cannot be read
@@ -198,7 +223,7 @@ func newError(kind, said string, details ErrorDetails) error {
 	if details.RequestID != "" {
 		message += " (request id " + details.RequestID + ")"
 	}
-	message += ". What to do: " + t.advice
+	message += ". What to do: " + t.advice + "."
 	return temporal.NewApplicationErrorWithOptions(message, kind, temporal.ApplicationErrorOptions{
 		NonRetryable: !t.retried,
 		Details:      []any{details},

@@ -38,7 +38,7 @@ func TestTypesOfAWSErrors(t *testing.T) {
 		{"UnauthorizedException", 401, "no", AccessDenied},
 		{"AccessDeniedException", 403, "not authorized to perform: iot:CreateThing", AccessDenied},
 		{"AccessDenied", 403, "Access Denied", AccessDenied},
-		{"ExpiredTokenException", 403, "expired", AccessDenied},
+		{"ExpiredTokenException", 403, "expired", Unavailable},
 		{"UnrecognizedClientException", 403, "invalid token", AccessDenied},
 		{"ResourceAlreadyExistsException", 409, "exists", Conflict},
 		{"ResourceInUse", 400, "exists", Conflict},
@@ -75,7 +75,7 @@ func TestTypesOfAWSErrors(t *testing.T) {
 		}))
 		final := requireType(t, err, c.want)
 		require.Equal(t, `creating thing "cam-01": AWS said `+c.code+": "+c.message+
-			" (request id req-1). What to do: "+errorTypes[c.want].advice, final.Message())
+			" (request id req-1). What to do: "+errorTypes[c.want].advice+".", final.Message())
 		var details ErrorDetails
 		require.NoError(t, final.Details(&details))
 		require.Equal(t, ErrorDetails{`creating thing "cam-01"`, c.code, "req-1"}, details)
@@ -129,7 +129,7 @@ func TestNoCredentials(t *testing.T) {
 	})
 	a.Activities = New(a.cfg, "")
 	_, err := run[string](a, a.DescribeEndpoint)
-	require.Contains(t, requireType(t, err, AccessDenied).Message(), "there are no AWS credentials: the profile has none")
+	require.Contains(t, requireType(t, err, Unavailable).Message(), "there are no AWS credentials: the profile has none")
 }
 
 // That Temporal or the worker cancels is not AWS's word.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -35,21 +34,22 @@ var absorbed = map[string]string{"IssueCertificate": "s3:PutObject", "FetchRootC
 func TestFirstAttemptFails(t *testing.T) {
 	for _, c := range []struct {
 		registry fleet.Registry
-		keys     fleet.Keys
+		keys     waysToKeys
 		only     []string // nil: every step
 	}{
-		{fleet.SageMakerEdge, fleet.KeysAWS, nil},
-		{fleet.IoTCore, fleet.KeysAWS, []string{"CreateDeviceFleet", "FindRoleAlias", "RegisterDevice"}},
-		{fleet.IoTCore, fleet.KeysCSR, []string{"IssueCertificate"}},
+		{fleet.SageMakerEdge, allKeys[0], nil},
+		{fleet.IoTCore, allKeys[0], []string{"CreateDeviceFleet", "FindRoleAlias", "CreateThing", "RegisterDevice"}},
+		{fleet.IoTCore, allKeys[1], []string{"IssueCertificate"}},
+		{fleet.IoTCore, allKeys[2], []string{"IssueCertificate"}},
 	} {
 		for _, s := range steps {
 			if c.only != nil && !slices.Contains(c.only, s.name) {
 				continue
 			}
-			t.Run(fmt.Sprintf("%s/%s/%s", c.registry, c.keys, s.name), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%s/%s", c.registry, c.keys.name, s.name), func(t *testing.T) {
 				prepared := func() *account {
 					a := newAccount(t, c.registry)
-					a.spec.Keys = c.keys
+					c.keys.use(a)
 					return a.upTo(s.name, thisRun)
 				}
 				undisturbed := prepared()
@@ -62,7 +62,7 @@ func TestFirstAttemptFails(t *testing.T) {
 				var disturbed []*account
 				for operation := range maps.Keys(calls) {
 					for _, m := range mishaps {
-						if operation == "iot:CreateKeysAndCertificate" && m.fault.Kind == "drop-after" {
+						if operation == "iot:CreateKeysAndCertificate" && m.kind == Unavailable {
 							continue // its answer holds the key: TestLostKey
 						}
 						what := fmt.Sprintf("%s of %s", m.fault.Kind, operation)
@@ -71,13 +71,13 @@ func TestFirstAttemptFails(t *testing.T) {
 						a.arm(m.fault)
 						got, err := a.do(s, thisRun)
 						a.requireStruck("")
-						if !(operation == absorbed[s.name] && c.keys == fleet.KeysAWS) {
+						if !(operation == absorbed[s.name] && c.keys.keys == fleet.KeysAWS) {
 							require.Error(t, err, what)
 							requireType(t, err, m.kind)
 							got, err = s.do(a, thisRun)
 						}
 						require.NoError(t, err, what)
-						require.Equal(t, undisturbed.same(withoutARN(result)), a.same(withoutARN(got)), what)
+						require.Equal(t, undisturbed.same(result), a.same(got), what)
 						disturbed = append(disturbed, a)
 					}
 				}
@@ -89,15 +89,6 @@ func TestFirstAttemptFails(t *testing.T) {
 			})
 		}
 	}
-}
-
-// withoutARN leaves out a device's ARN: RegisterDevices does not return it, DescribeDevice does.
-func withoutARN(result any) any {
-	if r, ok := result.(Resource); ok && r.Type == "sagemaker:Device" {
-		r.ARN = ""
-		return r
-	}
-	return result
 }
 
 // awaitAttachments waits until AWS's lists, which lag, show what was attached by the steps up to
@@ -114,7 +105,9 @@ func (a *account) awaitAttachments(last string) {
 		case s.name == "AttachPolicy":
 			shown = "with 1 policies"
 		}
-		require.Eventually(a, func() bool { return strings.Contains(a.same(a.inventory()), shown) }, soon, 20*time.Millisecond, shown)
+		if shown != "" {
+			require.True(a, a.await(func() bool { return strings.Contains(a.same(a.inventory()), shown) }), shown)
+		}
 		if s.name == last {
 			return
 		}
@@ -170,6 +163,19 @@ func (a *account) object(name string) string {
 	o, err := a.get(a.Context(), a.bundle(), name)
 	require.NoError(a, err, name)
 	return string(o.body)
+}
+
+// files are the texts of all objects in the account's bucket, by key.
+func (a *account) files() map[string]string {
+	a.Helper()
+	all := map[string]string{}
+	root := Bundle{Location: fleet.S3URI{Bucket: a.spec.Bundles.Bucket}}
+	for _, o := range must(a, a.s3.ListObjectsV2, &s3.ListObjectsV2Input{Bucket: &a.spec.Bundles.Bucket}).Contents {
+		stored, err := a.get(a.Context(), root, *o.Key)
+		require.NoError(a, err, *o.Key)
+		all[*o.Key] = stored.run + "\n" + string(stored.body)
+	}
+	return all
 }
 
 func (a *account) remove(name string) {

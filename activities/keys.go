@@ -5,18 +5,31 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
+
+	"edgefleet/internal/fleet"
 )
 
-// newPrivateKey makes an EC P-256 key, in PEM: AWS IoT takes RSA of 2048 bits or more, P-256 and
-// P-384, and this one costs the worker and the device least.
-func newPrivateKey() ([]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// newPrivateKey makes a key of that type, in PEM. AWS IoT takes RSA of 2048 bits or more, P-256
+// and P-384.
+func newPrivateKey(kind fleet.KeyType) ([]byte, error) {
+	var key any
+	var err error
+	switch kind {
+	case fleet.KeyP256:
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case fleet.KeyRSA2048:
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	default:
+		return nil, fmt.Errorf("%q is no type of key", kind)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +77,11 @@ func isKeyOf(key []byte, c *x509.Certificate) bool {
 	if err != nil {
 		return false
 	}
-	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return samePublicKey(signer.Public(), c)
+}
+
+func samePublicKey(key crypto.PublicKey, c *x509.Certificate) bool {
+	public, ok := key.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(c.PublicKey)
 }
 
@@ -74,6 +91,15 @@ func parseCertificate(text []byte) (*x509.Certificate, error) {
 		return nil, errors.New("it holds no PEM certificate")
 	}
 	return x509.ParseCertificate(block.Bytes)
+}
+
+// CertificateID is the id in AWS IoT of a certificate in PEM; empty when the text holds none.
+func CertificateID(text []byte) string {
+	c, err := parseCertificate(text)
+	if err != nil {
+		return ""
+	}
+	return certificateID(c)
 }
 
 // certificateID is the id that AWS IoT gives a certificate: its fingerprint.

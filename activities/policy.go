@@ -85,33 +85,50 @@ func withoutListsOfOne(v any) any {
 	return v
 }
 
-// AttachPolicyInput is what AttachPolicy needs.
-type AttachPolicyInput struct {
+// PolicyAttachment is the fleet's policy on a device's certificate.
+type PolicyAttachment struct {
 	Policy      string      `json:"policy"`
 	Certificate Certificate `json:"certificate"`
 }
 
 // AttachPolicy gives the device's certificate the fleet's policy. It succeeds when it has it.
-func (a *Activities) AttachPolicy(ctx context.Context, in AttachPolicyInput) (Resource, error) {
-	doing := fmt.Sprintf("attaching policy %q to certificate %s", in.Policy, in.Certificate.ID)
-	return attach(ctx, Resource{Type: "iot:AttachedPolicy", Name: in.Policy}, in.Certificate,
-		func() (bool, error) {
-			pages := iot.NewListAttachedPoliciesPaginator(a.iot, &iot.ListAttachedPoliciesInput{Target: &in.Certificate.ARN})
-			for pages.HasMorePages() {
-				page, err := pages.NextPage(ctx)
-				if err != nil {
-					return false, AWSError(fmt.Sprintf("listing the policies of certificate %s", in.Certificate.ID), err)
-				}
-				for _, p := range page.Policies {
-					if aws.ToString(p.PolicyName) == in.Policy {
-						return true, nil
-					}
-				}
-			}
-			return false, nil
-		},
-		func() error {
-			_, err := a.iot.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: &in.Policy, Target: &in.Certificate.ARN})
-			return AWSError(doing, err)
-		})
+func (a *Activities) AttachPolicy(ctx context.Context, in PolicyAttachment) (Resource, error) {
+	attached := Resource{Type: "iot:AttachedPolicy", Name: in.Policy, ARN: in.Certificate.ARN, Action: Created}
+	if in.Certificate.HasPolicy {
+		attached.Action = Adopted
+		return attached, nil
+	}
+	_, err := a.iot.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: &in.Policy, Target: &in.Certificate.ARN})
+	return attached, AWSError(fmt.Sprintf("attaching policy %q to certificate %s", in.Policy, in.Certificate.ID), err)
+}
+
+// DetachPolicy takes the policy from the certificate. It succeeds when it does not have it, or is gone.
+func (a *Activities) DetachPolicy(ctx context.Context, in PolicyAttachment) error {
+	_, err := a.iot.DetachPolicy(ctx, &iot.DetachPolicyInput{PolicyName: &in.Policy, Target: &in.Certificate.ARN})
+	if hasCode(err, "ResourceNotFoundException", "InvalidRequestException") { // "Invalid Target", for a missing certificate
+		_, lookErr := a.describeCertificate(ctx, in.Certificate.ID)
+		if errors.Is(lookErr, errMissing) || lookErr == nil && hasCode(err, "ResourceNotFoundException") {
+			return nil
+		}
+		if lookErr != nil {
+			return lookErr
+		}
+	}
+	return AWSError(fmt.Sprintf("detaching policy %q from certificate %s", in.Policy, in.Certificate.ID), err)
+}
+
+// policiesOf lists the policies attached to a certificate.
+func (a *Activities) policiesOf(ctx context.Context, certificateARN string) ([]string, error) {
+	var names []string
+	pages := iot.NewListAttachedPoliciesPaginator(a.iot, &iot.ListAttachedPoliciesInput{Target: &certificateARN})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, AWSError("listing the policies of "+certificateARN, err)
+		}
+		for _, p := range page.Policies {
+			names = append(names, aws.ToString(p.PolicyName))
+		}
+	}
+	return names, nil
 }

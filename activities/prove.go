@@ -9,7 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+
+	"edgefleet/internal/fleet"
 )
 
 // ProveInput is what ProveDevice needs. Record is the device's, without its times and runs.
@@ -23,14 +28,48 @@ type ProveInput struct {
 // Proof says that the device's certificate fetched AWS credentials over mutual TLS. The
 // credentials themselves were dropped.
 type Proof struct {
-	ProvenAt          time.Time `json:"provenAt"`
-	CredentialsExpire time.Time `json:"credentialsExpire"` // what the provider said of those it gave
+	ProvenAt          time.Time `json:"provenAt,omitzero"`
+	CredentialsExpire time.Time `json:"credentialsExpire,omitzero"` // what the provider said of those it gave
+	// LeftToDevice: the private key is the device's alone, so only it can fetch credentials. What
+	// it needs for that was checked.
+	LeftToDevice bool `json:"leftToDevice,omitempty"`
+	// Record says whether the device's record was written or found.
+	Record Action `json:"record"`
 }
 
 // ProveDevice fetches credentials as the device will: with the key and certificate of its bundle,
-// trusting the fleet's root CA. Only then it writes the device's record. A 403 is NotYetEffective,
-// to be retried: a policy may take minutes to take effect.
+// trusting the fleet's root CA. Only then it writes the device's record, if the device has none for
+// this certificate. A 403 is NotYetEffective, to be retried: a policy may take minutes to take effect.
 func (a *Activities) ProveDevice(ctx context.Context, in ProveInput) (Proof, error) {
+	proof, err := a.prove(ctx, in)
+	if err != nil {
+		return Proof{}, err
+	}
+	earlier, err := a.getRecord(ctx, in.Bundle)
+	switch {
+	case errors.Is(err, errMissing):
+		proof.Record = Created
+	case err != nil:
+		return Proof{}, err
+	case earlier.CertificateID != in.Record.CertificateID:
+		return Proof{}, failed(StateConflict, "writing "+in.Bundle.uri(recordFile),
+			"it is there and names certificate %s. `starter decommission` clears what is left of the device", earlier.CertificateID)
+	case earlier.RunID == in.Run:
+		proof.Record = Created
+		return proof, nil
+	default:
+		proof.Record = Adopted
+		return proof, nil
+	}
+	record := in.Record
+	record.RunID, record.CreatedAt, record.ProvenAt = in.Run, time.Now().UTC().Truncate(time.Millisecond), proof.ProvenAt
+	return proof, a.putRecord(ctx, in.Bundle, record)
+}
+
+func (a *Activities) prove(ctx context.Context, in ProveInput) (Proof, error) {
+	if in.Record.Keys == fleet.KeysDevice {
+		return Proof{LeftToDevice: true}, settled(ctx, func() error { return a.checkInPlace(ctx, in.Record) })
+	}
 	client, err := a.deviceClient(ctx, in)
 	if err != nil {
 		return Proof{}, err
@@ -40,21 +79,34 @@ func (a *Activities) ProveDevice(ctx context.Context, in ProveInput) (Proof, err
 	if err != nil {
 		return Proof{}, err
 	}
-	now := time.Now().UTC().Truncate(time.Millisecond)
-	record := in.Record
-	record.RunID, record.CreatedAt = in.Run, now
-	earlier, err := a.getRecord(ctx, in.Bundle)
-	switch {
-	case err == nil && earlier.CertificateID == record.CertificateID:
-		record.RunID, record.CreatedAt = earlier.RunID, earlier.CreatedAt
-	case err != nil && !errors.Is(err, errMissing):
-		return Proof{}, err
+	return Proof{ProvenAt: time.Now().UTC().Truncate(time.Millisecond), CredentialsExpire: expire}, nil
+}
+
+// checkInPlace checks what a device needs to fetch credentials, as far as that goes without its key.
+func (a *Activities) checkInPlace(ctx context.Context, r Record) error {
+	doing := fmt.Sprintf("checking what device %q needs to fetch credentials", r.Device)
+	found, err := a.describeCertificate(ctx, r.CertificateID)
+	if errors.Is(err, errMissing) {
+		return failed(NotFound, doing, "AWS IoT has no certificate %s", r.CertificateID)
 	}
-	record.ProvenAt, record.ProvenByRun = now, in.Run
-	if err := a.putRecord(ctx, in.Bundle, record); err != nil {
-		return Proof{}, err
+	if err != nil {
+		return err
 	}
-	return Proof{ProvenAt: now, CredentialsExpire: expire}, nil
+	if found.Status != types.CertificateStatusActive {
+		return failed(NotYetEffective, doing, "certificate %s is %s", r.CertificateID, found.Status)
+	}
+	policies, err := a.policiesOf(ctx, r.CertificateARN)
+	if err != nil {
+		return err
+	}
+	things, err := a.thingsOf(ctx, r.CertificateARN)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(policies, r.Policy) || !slices.Contains(things, r.Thing) {
+		return failed(NotYetEffective, doing, "certificate %s has the policies %q and things %q", r.CertificateID, policies, things)
+	}
+	return nil
 }
 
 // deviceClient is an HTTP client that is the device.

@@ -52,35 +52,40 @@ func TestProofWritesTheRecord(t *testing.T) {
 	require.WithinRange(t, proof.CredentialsExpire, begun.Add(3599*time.Second).Truncate(time.Second), time.Now().Add(time.Hour))
 
 	want := a.proveInput(thisRun).Record
-	want.RunID, want.ProvenByRun, want.CreatedAt, want.ProvenAt = thisRun, thisRun, proof.ProvenAt, proof.ProvenAt
-	require.Equal(t, want, a.record())
+	got := a.record()
+	require.WithinRange(t, got.CreatedAt, proof.ProvenAt, time.Now())
+	want.RunID, want.CreatedAt, want.ProvenAt = thisRun, got.CreatedAt, proof.ProvenAt
+	require.Equal(t, want, got)
+	require.Equal(t, Created, proof.Record)
 	require.Equal(t, a.certificate.ID, want.CertificateID)
 	require.Equal(t, "https://"+local.CredentialsAddress()+"/role-aliases/edgefleet-"+a.spec.Name+"/credentials", want.CredentialsURL)
 }
 
-// A second proof keeps who created the certificate, and when; another certificate begins anew.
+// A record of the same certificate stays as it is, whoever wrote it; another certificate's is in the way.
 func TestSecondProof(t *testing.T) {
 	a := proving(t)
 	first := a.proveInput(otherRun).Record
 	first.RunID, first.CreatedAt = otherRun, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	first.ProvenAt, first.ProvenByRun = first.CreatedAt, otherRun
+	first.ProvenAt = first.CreatedAt
 	require.NoError(t, a.putRecord(t.Context(), a.bundle(), first))
+	text := a.object(recordFile)
 
 	proof, err := a.prove(thisRun)
 	require.NoError(t, err)
-	got := a.record()
-	require.Equal(t, first.RunID, got.RunID)
-	require.Equal(t, first.CreatedAt, got.CreatedAt)
-	require.Equal(t, thisRun, got.ProvenByRun)
-	require.Equal(t, proof.ProvenAt, got.ProvenAt)
+	require.Equal(t, Adopted, proof.Record)
+	require.WithinDuration(t, time.Now(), proof.ProvenAt, time.Minute)
+	require.Equal(t, text, a.object(recordFile))
+	proof, err = a.prove(otherRun)
+	require.NoError(t, err)
+	require.Equal(t, Created, proof.Record)
+	require.Equal(t, text, a.object(recordFile))
 
 	first.CertificateID = strings.Repeat("0", 64)
 	require.NoError(t, a.putRecord(t.Context(), a.bundle(), first))
-	proof, err = a.prove(thisRun)
-	require.NoError(t, err)
-	got = a.record()
-	require.Equal(t, thisRun, got.RunID)
-	require.Equal(t, proof.ProvenAt, got.CreatedAt)
+	text = a.object(recordFile)
+	_, err = a.prove(thisRun)
+	require.Contains(t, requireType(t, err, StateConflict).Message(), first.CertificateID)
+	require.Equal(t, text, a.object(recordFile))
 
 	require.NoError(t, a.put(t.Context(), a.bundle(), recordFile, []byte("<html>"), "", false))
 	_, err = a.prove(thisRun)
@@ -161,7 +166,7 @@ func TestProofWithoutItsFiles(t *testing.T) {
 		require.Contains(t, requireType(t, err, NotFound).Message(), a.bundle().uri(name)+" is gone")
 	}
 	a := proving(t)
-	key, err := newPrivateKey()
+	key, err := newPrivateKey(fleet.KeyP256)
 	require.NoError(t, err)
 	for _, body := range [][]byte{key, []byte("x")} {
 		require.NoError(t, a.put(t.Context(), a.bundle(), privateKeyFile, body, "", false))

@@ -15,6 +15,8 @@ type registry interface {
 	findRoleAlias(context.Context, fleet.Spec) (Resource, error)
 	// register enrols the device in the fleet.
 	register(context.Context, RegisterInput) (Resource, error)
+	// deregister takes the device out of the fleet.
+	deregister(context.Context, DeregisterInput) (Removal, error)
 }
 
 func (a *Activities) registry(r fleet.Registry) (registry, error) {
@@ -48,12 +50,11 @@ func (a *Activities) FindRoleAlias(ctx context.Context, spec fleet.Spec) (Resour
 
 // RegisterInput is what RegisterDevice needs.
 type RegisterInput struct {
-	Registry    fleet.Registry `json:"registry"`
-	Fleet       string         `json:"fleet"`
-	Device      string         `json:"device"`
-	Thing       string         `json:"thing"`
-	ThingAction Action         `json:"thingAction"` // a thing of the run's own is in no group yet
-	Run         string         `json:"run"`
+	Registry fleet.Registry `json:"registry"`
+	Fleet    string         `json:"fleet"`
+	Device   string         `json:"device"`
+	Thing    Thing          `json:"thing"`
+	Run      string         `json:"run"`
 }
 
 func (in RegisterInput) doing() string {
@@ -68,4 +69,27 @@ func (a *Activities) RegisterDevice(ctx context.Context, in RegisterInput) (Reso
 		return Resource{}, err
 	}
 	return r.register(ctx, in)
+}
+
+// DeregisterInput is what DeregisterDevice needs.
+type DeregisterInput struct {
+	Registry fleet.Registry `json:"registry"`
+	Fleet    string         `json:"fleet"`
+	Device   string         `json:"device"`
+	Thing    string         `json:"thing"`
+	Run      string         `json:"run,omitempty"` // only a registration of this run; empty: of any
+}
+
+func (in DeregisterInput) doing() string {
+	return fmt.Sprintf("deregistering device %q from fleet %q", in.Device, in.Fleet)
+}
+
+// DeregisterDevice takes the device out of its fleet's registry, and says what became of the
+// registration. A missing one, or a missing fleet, is no error.
+func (a *Activities) DeregisterDevice(ctx context.Context, in DeregisterInput) (Removal, error) {
+	r, err := a.registry(in.Registry)
+	if err != nil {
+		return "", err
+	}
+	return r.deregister(ctx, in)
 }

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -53,30 +54,32 @@ func (r iotCore) findRoleAlias(ctx context.Context, spec fleet.Spec) (Resource, 
 }
 
 func (r iotCore) register(ctx context.Context, in RegisterInput) (Resource, error) {
-	member := Resource{Type: "iot:ThingGroupMember", Name: in.Thing}
-	add := func() (string, error) {
-		_, err := r.iot.AddThingToThingGroup(ctx, &iot.AddThingToThingGroupInput{ThingGroupName: &in.Fleet, ThingName: &in.Thing})
+	member := Resource{Type: "iot:ThingGroupMember", Name: in.Thing.Name, Action: Created}
+	if in.Thing.InGroup {
+		member.Action = Adopted
+		return member, nil
+	}
+	_, err := r.iot.AddThingToThingGroup(ctx, &iot.AddThingToThingGroupInput{ThingGroupName: &in.Fleet, ThingName: &in.Thing.Name})
+	return member, AWSError(in.doing(), err)
+}
+
+// deregister does not go by what the thing's list of groups says, which may not show yet what was
+// just added: that only tells Removed from Gone.
+func (r iotCore) deregister(ctx context.Context, in DeregisterInput) (Removal, error) {
+	in.Thing = cmp.Or(in.Thing, in.Device)
+	listed, err := r.isInGroup(ctx, in.Thing, in.Fleet)
+	if isType(err, NotFound) {
+		return Gone, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	_, err = r.iot.RemoveThingFromThingGroup(ctx, &iot.RemoveThingFromThingGroupInput{ThingGroupName: &in.Fleet, ThingName: &in.Thing})
+	if err != nil && !hasCode(err, "ResourceNotFoundException") {
 		return "", AWSError(in.doing(), err)
 	}
-	if in.ThingAction == Created {
-		member.Action = Created
-		_, err := add()
-		return member, err
+	if !listed {
+		return Gone, nil
 	}
-	return ensure(ctx, member,
-		func() (string, error) {
-			pages := iot.NewListThingGroupsForThingPaginator(r.iot, &iot.ListThingGroupsForThingInput{ThingName: &in.Thing})
-			for pages.HasMorePages() {
-				page, err := pages.NextPage(ctx)
-				if err != nil {
-					return "", AWSError(fmt.Sprintf("listing the groups of thing %q", in.Thing), err)
-				}
-				for _, group := range page.ThingGroups {
-					if aws.ToString(group.GroupName) == in.Fleet {
-						return "", nil
-					}
-				}
-			}
-			return "", errMissing
-		}, add)
+	return Removed, nil
 }

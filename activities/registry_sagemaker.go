@@ -59,7 +59,7 @@ func (r sageMakerEdge) createFleet(ctx context.Context, spec fleet.Spec) (Resour
 
 func (r sageMakerEdge) describeFleet(ctx context.Context, name string) (*sagemaker.DescribeDeviceFleetOutput, error) {
 	found, err := r.sagemaker.DescribeDeviceFleet(ctx, &sagemaker.DescribeDeviceFleetInput{DeviceFleetName: &name})
-	if isMissing(err) {
+	if IsMissing(err) {
 		return nil, errMissing
 	}
 	if err != nil {
@@ -120,11 +120,11 @@ func (a *Activities) describeRoleAlias(ctx context.Context, alias, roleARN strin
 // register names the run in the device's description, which DescribeDevice returns: so a retry
 // knows its own earlier attempt.
 func (r sageMakerEdge) register(ctx context.Context, in RegisterInput) (Resource, error) {
-	mark := "run " + in.Run // at most 40 characters: with a run id exactly these
+	mark := registrationMark(in.Run)
 	device := Resource{Type: "sagemaker:Device", Name: in.Device, Action: Created}
 	_, err := r.sagemaker.RegisterDevices(ctx, &sagemaker.RegisterDevicesInput{
 		DeviceFleetName: &in.Fleet,
-		Devices:         []types.Device{{DeviceName: &in.Device, IotThingName: &in.Thing, Description: &mark}},
+		Devices:         []types.Device{{DeviceName: &in.Device, IotThingName: &in.Thing.Name, Description: &mark}},
 	})
 	if err == nil {
 		return device, nil
@@ -134,25 +134,45 @@ func (r sageMakerEdge) register(ctx context.Context, in RegisterInput) (Resource
 	}
 	// RegisterDevices has no error of its own for a device that exists: look whether that is it.
 	found, lookErr := r.sagemaker.DescribeDevice(ctx, &sagemaker.DescribeDeviceInput{DeviceFleetName: &in.Fleet, DeviceName: &in.Device})
-	if isMissing(lookErr) {
+	if IsMissing(lookErr) {
 		return Resource{}, sageMakerError(in.doing(), err)
 	}
 	if lookErr != nil {
 		return Resource{}, sageMakerError(fmt.Sprintf("describing device %q of fleet %q", in.Device, in.Fleet), lookErr)
 	}
-	if got := aws.ToString(found.IotThingName); got != in.Thing {
-		return Resource{}, failed(Conflict, in.doing(), "it is registered with the thing %q, not %q", got, in.Thing)
+	if got := aws.ToString(found.IotThingName); got != in.Thing.Name {
+		return Resource{}, failed(Conflict, in.doing(), "it is registered with the thing %q, not %q", got, in.Thing.Name)
 	}
-	device.ARN = aws.ToString(found.DeviceArn)
 	if aws.ToString(found.Description) != mark {
 		device.Action = Adopted
 	}
 	return device, nil
 }
 
-// isMissing tells a SageMaker resource that does not exist: the API models no error for it, and
+// registrationMark names the run in a device's description, which may have 40 characters: with a
+// run id it has exactly these.
+func registrationMark(run string) string { return "run " + run }
+
+func (r sageMakerEdge) deregister(ctx context.Context, in DeregisterInput) (Removal, error) {
+	found, err := r.sagemaker.DescribeDevice(ctx, &sagemaker.DescribeDeviceInput{DeviceFleetName: &in.Fleet, DeviceName: &in.Device})
+	switch {
+	case IsMissing(err), IsRetired(err): // AWS deleted fleets and devices when it ended SageMaker Edge Manager
+		return Gone, nil
+	case err != nil:
+		return "", sageMakerError(fmt.Sprintf("describing device %q of fleet %q", in.Device, in.Fleet), err)
+	case in.Run != "" && aws.ToString(found.Description) != registrationMark(in.Run):
+		return Kept, nil
+	}
+	_, err = r.sagemaker.DeregisterDevices(ctx, &sagemaker.DeregisterDevicesInput{DeviceFleetName: &in.Fleet, DeviceNames: []string{in.Device}})
+	if err != nil && !IsMissing(err) {
+		return "", sageMakerError(in.doing(), err)
+	}
+	return Removed, nil
+}
+
+// IsMissing tells a SageMaker resource that does not exist: the API models no error for it, and
 // answers with a code of its own or a ValidationException whose text says so.
-func isMissing(err error) bool {
+func IsMissing(err error) bool {
 	return hasCode(err, "ResourceNotFound", "ResourceNotFoundException") ||
 		hasCode(err, "ValidationException") && said(err, "not exist", "not found", "no such", "could not find", "cannot find")
 }
@@ -163,9 +183,9 @@ func isMissing(err error) bool {
 func sageMakerError(doing string, err error) error {
 	kind := ""
 	switch {
-	case isRetired(err):
+	case IsRetired(err):
 		kind = RegistryRetired
-	case isMissing(err):
+	case IsMissing(err):
 		kind = NotFound
 	default:
 		return AWSError(doing, err)
@@ -175,7 +195,8 @@ func sageMakerError(doing string, err error) error {
 	return newError(kind, text, details)
 }
 
-func isRetired(err error) bool {
+// IsRetired tells that SageMaker no longer has the operation.
+func IsRetired(err error) bool {
 	return hasCode(err, "UnknownOperationException", "UnknownOperation", "InvalidAction") ||
 		hasCode(err, "ValidationException", "AccessDeniedException") &&
 			said(err, "retired", "discontinued", "end of life", "end of support", "deprecated", "no longer",

@@ -118,7 +118,7 @@ func TestRoleAliasOfDeviceFleet(t *testing.T) {
 func TestRegisterWithoutFleetOrThing(t *testing.T) {
 	for _, registry := range []fleet.Registry{fleet.SageMakerEdge, fleet.IoTCore} {
 		a := newAccount(t, registry)
-		a.thing.Action = Created
+		a.thing = Thing{Resource: Resource{Name: a.device.Thing, Action: Created}}
 		_, err := run[Resource](a, a.RegisterDevice, a.registerInput(thisRun))
 		requireType(t, err, NotFound)
 		_, err = a.do(stepNamed("CreateDeviceFleet"), thisRun)

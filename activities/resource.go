@@ -63,23 +63,3 @@ func ensure(ctx context.Context, r Resource, look, create func() (arn string, er
 	}
 	return r, nil
 }
-
-// attach attaches something to the device's certificate. Both attach calls of IoT succeed when it
-// is attached already, so only a certificate that the run adopted is looked at before: on one of
-// the run's own nothing can have been attached by others.
-func attach(ctx context.Context, r Resource, c Certificate, attached func() (bool, error), attach func() error) (Resource, error) {
-	r.ARN = c.ARN
-	if c.Action == Created {
-		r.Action = Created
-		return r, attach()
-	}
-	return ensure(ctx, r,
-		func() (string, error) {
-			is, err := attached()
-			if err == nil && !is {
-				err = errMissing
-			}
-			return c.ARN, err
-		},
-		func() (string, error) { return c.ARN, attach() })
-}

@@ -44,6 +44,9 @@ type rootCACache struct{ byFingerprint sync.Map }
 func (a *Activities) FetchRootCA(ctx context.Context, fleetBundle Bundle) (RootCA, error) {
 	source := a.rootCAURL
 	body, err := a.download(ctx, a.rootCAURL)
+	if err == nil && !isPEM(body) {
+		err = failed(InvalidInput, "reading the root CA from "+source, "it holds no PEM certificate; check EDGEFLEET_ROOT_CA_URL")
+	}
 	if err != nil && a.rootCAURL == AmazonRootCAURL {
 		activity.GetLogger(ctx).Warn("Amazon's root CA was not to be had; the embedded one is used", "error", err)
 		source, body, err = "embedded", embeddedRootCA, nil
@@ -68,6 +71,12 @@ func (a *Activities) FetchRootCA(ctx context.Context, fleetBundle Bundle) (RootC
 	}
 	a.rootCAs.byFingerprint.Store(fingerprint, body)
 	return ca, nil
+}
+
+// isPEM tells a certificate from the page of a network that asks people to sign in.
+func isPEM(text []byte) bool {
+	block, _ := pem.Decode(text)
+	return block != nil && block.Type == "CERTIFICATE"
 }
 
 func (a *Activities) download(ctx context.Context, url string) ([]byte, error) {

@@ -162,7 +162,7 @@ func TestAmazonsRootCAIsPinned(t *testing.T) {
 
 func TestRootCAOfAnotherURL(t *testing.T) {
 	expired := time.Now().Add(-time.Hour)
-	key, err := newPrivateKey()
+	key, err := newPrivateKey(fleet.KeyP256)
 	require.NoError(t, err)
 	for name, c := range map[string]struct {
 		status int

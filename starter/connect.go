@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 
@@ -34,6 +35,36 @@ func (a *app) connect(ctx context.Context) (*temporal, error) {
 		return nil, err
 	}
 	return &temporal{c, options}, nil
+}
+
+// connectToWorkers connects and makes sure that a worker will take what is started.
+func (a *app) connectToWorkers(ctx context.Context) (*temporal, error) {
+	t, err := a.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.requireWorker(ctx); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// requireSearchAttributes makes sure that the namespace knows the search attributes: a run that
+// leaves the happy path sets them, and could not go on without.
+func (t *temporal) requireSearchAttributes(ctx context.Context) error {
+	if err := t.querySearchAttributes(ctx); err != nil {
+		return fmt.Errorf("the namespace %q at %s lacks search attributes that edgefleet uses (%s): %w. `starter fleet apply` creates them, where it may",
+			t.options.Namespace, t.options.HostPort, strings.Join(workflows.SearchAttributeNames, ", "), err)
+	}
+	return nil
+}
+
+// querySearchAttributes fails where one of the search attributes is not known.
+func (t *temporal) querySearchAttributes(ctx context.Context) error {
+	query := strings.Join(workflows.SearchAttributeNames, " = 'none' AND ") + " = 'none'"
+	_, err := t.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Query: query})
+	return err
 }
 
 // requireWorker returns once a worker polls the task queue; an error when none does for a while.
@@ -87,11 +118,32 @@ func (t *temporal) ensureSearchAttributes(ctx context.Context) error {
 		return fmt.Errorf("creating the search attributes %s in namespace %q: %w. "+advice,
 			strings.Join(names, ", "), t.options.Namespace, err, t.options.Namespace, strings.Join(names, " --name "))
 	}
-	return nil
+	return t.awaitSearchAttributes(ctx)
 }
 
-// start starts a run of the workflow, or joins the one of that id that is running.
-func (t *temporal) start(ctx context.Context, options client.StartWorkflowOptions, workflow, input any) (run client.WorkflowRun, joined bool, err error) {
+// attributesPatience is longer than a Temporal server keeps its list of search attributes in memory
+// (a minute), before it reads it again and knows a new one.
+const attributesPatience = 90 * time.Second
+
+// awaitSearchAttributes returns once the server takes a query by the new search attributes.
+func (t *temporal) awaitSearchAttributes(ctx context.Context) error {
+	for deadline := time.Now().Add(attributesPatience); ; {
+		err := t.querySearchAttributes(ctx)
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the search attributes were created in namespace %q, and Temporal does not know them yet: %w. Repeat the command in a minute", t.options.Namespace, err)
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// start starts a run of the workflow, or joins the one of that id that is running. One of another
+// type excludes it: one operation per device at a time.
+func (t *temporal) start(ctx context.Context, options client.StartWorkflowOptions, workflow string, input any) (run client.WorkflowRun, joined bool, err error) {
 	options.TaskQueue = workflows.TaskQueue
 	options.WorkflowExecutionErrorWhenAlreadyStarted = true
 	options.WorkflowIDConflictPolicy = enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL
@@ -102,11 +154,22 @@ func (t *temporal) start(ctx context.Context, options client.StartWorkflowOption
 	case err == nil:
 		return run, false, nil
 	case errors.As(err, &running):
-		return t.GetWorkflow(ctx, options.ID, running.RunId), true, nil
+		return t.join(ctx, options.ID, running.RunId, workflow)
 	case errors.As(err, &refused) && strings.Contains(err.Error(), "search attribute"):
 		return nil, false, fmt.Errorf("starting %s: %w. `starter fleet apply` creates the search attributes that edgefleet uses", options.ID, err)
 	}
 	return nil, false, fmt.Errorf("starting %s on Temporal at %s: %w", options.ID, t.options.HostPort, err)
+}
+
+func (t *temporal) join(ctx context.Context, id, runID, workflow string) (client.WorkflowRun, bool, error) {
+	described, err := t.DescribeWorkflowExecution(ctx, id, runID)
+	if err != nil {
+		return nil, false, fmt.Errorf("describing %s, which is running: %w", id, err)
+	}
+	if other := described.GetWorkflowExecutionInfo().GetType().GetName(); other != workflow {
+		return nil, false, fmt.Errorf("%s is running as %s, which excludes %s: wait for it (`starter status` shows it), or cancel it (`temporal workflow cancel -w %s`)", id, other, workflow, id)
+	}
+	return t.GetWorkflow(ctx, id, runID), true, nil
 }
 
 // pause waits, unless ctx is done before.

@@ -41,6 +41,7 @@ func (a *app) devCommand() *cobra.Command {
 			if cfg.Logs, err = os.MkdirTemp("", "edgefleet-dev-"); err != nil {
 				return fmt.Errorf("making a directory for logs: %w", err)
 			}
+			defer os.Remove(cfg.Logs) // if nothing was logged
 			stack, err := devstack.Start(cmd.Context(), cfg)
 			if cmd.Context().Err() != nil && err != nil {
 				return fmt.Errorf("interrupted before all had started; what had is stopped again (%w)", err)
@@ -52,7 +53,10 @@ func (a *app) devCommand() *cobra.Command {
 			select {
 			case <-cmd.Context().Done():
 				fmt.Fprintln(a.out, "Stopping.")
-				return stack.Stop()
+				if err := stack.Stop(); err != nil {
+					return err
+				}
+				return os.RemoveAll(cfg.Logs) // they say nothing that anyone would look for
 			case err := <-stack.Failures():
 				return errors.Join(err, stack.Stop())
 			}

@@ -38,14 +38,11 @@ func (a *app) fleetApplyCommand() *cobra.Command {
 				return err
 			}
 			ctx := cmd.Context()
-			t, err := a.connect(ctx)
+			t, err := a.connectToWorkers(ctx)
 			if err != nil {
 				return err
 			}
 			defer t.Close()
-			if err := t.requireWorker(ctx); err != nil {
-				return err
-			}
 			if err := t.ensureSearchAttributes(ctx); err != nil {
 				return err
 			}
@@ -54,7 +51,7 @@ func (a *app) fleetApplyCommand() *cobra.Command {
 				TypedSearchAttributes: workflows.SearchAttributes(spec.Name),
 				StaticSummary:         workflows.PrepareSummary(spec),
 				StaticDetails:         workflows.PrepareDetails(spec),
-			}, workflows.PrepareFleet, spec)
+			}, "PrepareFleet", spec)
 			if err != nil {
 				return err
 			}

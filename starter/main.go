@@ -78,7 +78,8 @@ func (a *app) command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVarP(&output, "output", "o", output, "table or json")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.devCommand(), a.fleetCommand(), a.provisionCommand(), a.statusCommand())
+	root.AddCommand(a.devCommand(), a.fleetCommand(), a.provisionCommand(), a.decommissionCommand(), a.statusCommand(),
+		a.auditCommand(), a.sweepCommand())
 	return root
 }
 

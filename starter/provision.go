@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 
@@ -15,6 +18,9 @@ func (a *app) provisionCommand() *cobra.Command {
 	var (
 		file       string
 		attributes []string
+		csr        string
+		onFailure  string
+		deadline   time.Duration
 		noWait     bool
 	)
 	cmd := &cobra.Command{
@@ -22,17 +28,20 @@ func (a *app) provisionCommand() *cobra.Command {
 		Short: "Provision one device and prove that it can fetch AWS credentials",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec, device, err := readDevice(file, args[0], attributes)
+			spec, device, err := readDevice(file, args[0], attributes, csr)
 			if err != nil {
 				return err
 			}
+			if err := checkProvisionFlags(onFailure, deadline); err != nil {
+				return err
+			}
 			ctx := cmd.Context()
-			t, err := a.connect(ctx)
+			t, err := a.connectToWorkers(ctx)
 			if err != nil {
 				return err
 			}
 			defer t.Close()
-			if err := t.requireWorker(ctx); err != nil {
+			if err := t.requireSearchAttributes(ctx); err != nil {
 				return err
 			}
 			run, joined, err := t.start(ctx, client.StartWorkflowOptions{
@@ -40,7 +49,7 @@ func (a *app) provisionCommand() *cobra.Command {
 				TypedSearchAttributes: workflows.SearchAttributes(spec.Name),
 				StaticSummary:         workflows.ProvisionSummary(spec, device),
 				StaticDetails:         workflows.ProvisionDetails(spec, device),
-			}, workflows.ProvisionDevice, workflows.ProvisionInput{Fleet: spec, Device: device})
+			}, "ProvisionDevice", workflows.ProvisionInput{Fleet: spec, Device: device, Deadline: deadline})
 			if err != nil {
 				return err
 			}
@@ -65,12 +74,29 @@ func (a *app) provisionCommand() *cobra.Command {
 	}
 	specFlag(cmd, &file)
 	cmd.Flags().StringArrayVar(&attributes, "attribute", nil, "NAME=VALUE for the device's thing, beside the fleet's; may be repeated")
+	cmd.Flags().StringVar(&csr, "csr", "", "the device's own certificate request (PEM), where the fleet's keys are the devices'")
+	cmd.Flags().StringVar(&onFailure, "on-failure", "rollback", "what becomes of a run that cannot go on: rollback undoes what it did")
+	cmd.Flags().DurationVar(&deadline, "deadline", workflows.DefaultDeadline, "when a run that is not done rolls back, from its start")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "start the run and return")
 	return cmd
 }
 
+func checkProvisionFlags(onFailure string, deadline time.Duration) error {
+	var bad fleet.InvalidInput
+	if onFailure != "rollback" {
+		bad = append(bad, fleet.Problem{Source: "--on-failure", Reason: fmt.Sprintf("%q is not to be had: rollback is", onFailure)})
+	}
+	if deadline < time.Second {
+		bad = append(bad, fleet.Problem{Source: "--deadline", Reason: fmt.Sprintf("%s is too short for any run", deadline)})
+	}
+	if len(bad) > 0 {
+		return bad
+	}
+	return nil
+}
+
 // readDevice reads all input of a device and reports all that is wrong with it at once.
-func readDevice(file, name string, pairs []string) (fleet.Spec, fleet.Device, error) {
+func readDevice(file, name string, pairs []string, csr string) (fleet.Spec, fleet.Device, error) {
 	spec, specErr := fleet.ReadSpec(file)
 	attributes, attributesErr := fleet.ParseAttributes(pairs)
 	of := spec
@@ -78,8 +104,17 @@ func readDevice(file, name string, pairs []string) (fleet.Spec, fleet.Device, er
 		of = fleet.Spec{} // its attributes were reported with the specification
 	}
 	device, deviceErr := of.NewDevice(name, "", attributes)
+	var csrErr error
+	switch {
+	case csr != "" && specErr == nil && spec.Keys != fleet.KeysDevice:
+		csrErr = fleet.InvalidInput{{Source: "--csr", Reason: fmt.Sprintf("goes with keys: %s; the fleet's keys are %s", fleet.KeysDevice, spec.Keys)}}
+	case csr != "":
+		device.CSR, csrErr = fleet.ReadCSR(csr, name)
+	case spec.Keys == fleet.KeysDevice:
+		csrErr = fleet.InvalidInput{{Source: "--csr", Reason: "is missing: with keys: device it names the device's certificate request"}}
+	}
 	var all fleet.InvalidInput
-	for _, err := range []error{specErr, attributesErr, deviceErr} {
+	for _, err := range []error{specErr, attributesErr, deviceErr, csrErr} {
 		var found fleet.InvalidInput
 		if errors.As(err, &found) {
 			all = append(all, found...)
@@ -118,24 +153,29 @@ func (a *app) announce(run client.WorkflowRun, joined bool) {
 }
 
 func (a *app) printProvisioned(r workflows.ProvisionResult) {
+	own := fmt.Sprintf("its own certificate fetched AWS credentials (they expire %s)", r.Proof.CredentialsExpire.Local().Format("15:04:05"))
+	key := r.Device + "/private.pem.key"
+	if r.Proof.LeftToDevice {
+		own, key = "all that it needs is in place; with its key it can fetch AWS credentials", "ITS-PRIVATE-KEY"
+	}
 	fmt.Fprintf(a.out, `
-%s is provisioned: its own certificate fetched AWS credentials (they expire %s).
+%s is provisioned: %s.
 
 Its files  %s/
            aws s3 cp --recursive %s/ %s/
-Use them   curl --cert %s/device.pem.crt --key %s/private.pem.key --cacert %s/AmazonRootCA1.pem %s
-`, r.Device, r.Proof.CredentialsExpire.Local().Format("15:04:05"),
-		r.Bundle, r.Bundle, r.Device, r.Device, r.Device, r.Device, r.CredentialsURL)
+Use them   curl --cert %s/device.pem.crt --key %s --cacert %s/AmazonRootCA1.pem %s
+`, r.Device, own, r.Bundle, r.Bundle, r.Device, r.Device, key, r.Device, r.CredentialsURL)
 }
 
 // failedRun is what -o json prints of a run that did not end well.
 type failedRun struct {
-	State      string      `json:"state"`
-	WorkflowID string      `json:"workflowId"`
-	RunID      string      `json:"runId"`
-	Steps      []*stepView `json:"steps"`
-	ErrorType  string      `json:"errorType,omitempty"`
-	Error      string      `json:"error"`
+	State      workflows.State      `json:"state"`
+	WorkflowID string               `json:"workflowId"`
+	RunID      string               `json:"runId"`
+	Steps      []*stepView          `json:"steps"`
+	ErrorType  string               `json:"errorType,omitempty"`
+	Error      string               `json:"error"`
+	Left       []workflows.Leftover `json:"left,omitempty"` // what could not be undone
 }
 
 // outcome reads a closed run's result; one that did not complete is shown and returned as an error.
@@ -147,8 +187,10 @@ func (a *app) outcome(view *runView, run client.WorkflowRun, result any) error {
 	if message == "" {
 		message = "the run was " + view.Outcome
 	}
+	end := view.ending()
 	if a.json {
-		if err := a.printJSON(failedRun{"failed", run.GetID(), run.GetRunID(), view.Steps, kind, message}); err != nil {
+		failed := failedRun{cmp.Or(end.State, "failed"), run.GetID(), run.GetRunID(), view.Steps, kind, message, end.Left}
+		if err := a.printJSON(failed); err != nil {
 			return err
 		}
 	}
@@ -156,5 +198,20 @@ func (a *app) outcome(view *runView, run client.WorkflowRun, result any) error {
 		kind += ": "
 	}
 	fmt.Fprintf(a.errs, "%s failed. %s%s\n", run.GetID(), kind, message)
+	if !a.json {
+		a.printLeft(end.Left)
+	}
 	return reportedError{errors.New(message)}
+}
+
+func (a *app) printLeft(left []workflows.Leftover) {
+	if len(left) == 0 {
+		return
+	}
+	rows := make([]table.Row, len(left))
+	for i, l := range left {
+		rows[i] = table.Row{l.Type, l.Name, l.Error}
+	}
+	fmt.Fprintln(a.out, "\nNot removed:")
+	a.printTable(table.Row{"RESOURCE", "NAME", "WHY"}, rows)
 }

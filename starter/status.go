@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/converter"
 
 	"edgefleet/internal/fleet"
 	"edgefleet/workflows"
@@ -77,18 +78,40 @@ type deviceStatus struct {
 
 var stateOfStatus = map[enums.WorkflowExecutionStatus]string{
 	enums.WORKFLOW_EXECUTION_STATUS_RUNNING:    "running",
-	enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:  workflows.StateProvisioned,
 	enums.WORKFLOW_EXECUTION_STATUS_FAILED:     "failed",
 	enums.WORKFLOW_EXECUTION_STATUS_CANCELED:   "canceled",
 	enums.WORKFLOW_EXECUTION_STATUS_TERMINATED: "terminated",
 	enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:  "timed out",
 }
 
+// stateOfType is the state that a run of the type ends in when all goes well.
+var stateOfType = map[string]workflows.State{
+	"ProvisionDevice":    workflows.Provisioned,
+	"DecommissionDevice": workflows.Decommissioned,
+}
+
+// stateOf is a device's state: what its latest run says of itself off the happy path, otherwise
+// what its type and status say.
+func stateOf(info *workflow.WorkflowExecutionInfo) string {
+	var said string
+	payload := info.GetSearchAttributes().GetIndexedFields()[workflows.ProvisionState.GetName()]
+	if payload != nil && converter.GetDefaultDataConverter().FromPayload(payload, &said) == nil && said != "" {
+		// One that was terminated in the middle says what it was doing.
+		if running := info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING; running || said != string(workflows.RollingBack) {
+			return said
+		}
+	}
+	if info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_COMPLETED {
+		return string(stateOfType[info.GetType().GetName()])
+	}
+	return stateOfStatus[info.GetStatus()]
+}
+
 func newDeviceStatus(info *workflow.WorkflowExecutionInfo) deviceStatus {
 	d := deviceStatus{
 		WorkflowID: info.GetExecution().GetWorkflowId(),
 		RunID:      info.GetExecution().GetRunId(),
-		State:      stateOfStatus[info.GetStatus()],
+		State:      stateOf(info),
 		StartedAt:  info.GetStartTime().AsTime(),
 	}
 	if parts := strings.Split(d.WorkflowID, "/"); len(parts) == 3 {
@@ -103,7 +126,7 @@ func newDeviceStatus(info *workflow.WorkflowExecutionInfo) deviceStatus {
 
 // devices lists the latest run of each device, of one fleet or of all.
 func (t *temporal) devices(ctx context.Context, fleetName string) ([]deviceStatus, error) {
-	query := "WorkflowType = 'ProvisionDevice'"
+	query := "WorkflowType IN ('ProvisionDevice', 'DecommissionDevice')"
 	if fleetName != "" {
 		query += fmt.Sprintf(" AND %s = '%s'", workflows.EdgeFleet.GetName(), fleetName)
 	}
@@ -172,6 +195,7 @@ type deviceDetail struct {
 	Steps     []*stepView                `json:"steps"`
 	ErrorType string                     `json:"errorType,omitempty"`
 	Error     string                     `json:"error,omitempty"`
+	Left      []workflows.Leftover       `json:"left,omitempty"` // what could not be undone
 	Result    *workflows.ProvisionResult `json:"result,omitempty"`
 }
 
@@ -200,7 +224,8 @@ func (a *app) printDevice(ctx context.Context, t *temporal, fleetName, device st
 	}
 	detail.Steps = view.Steps
 	detail.ErrorType, detail.Error = cause(view.Failure)
-	if view.Outcome == "completed" {
+	detail.Left = view.left()
+	if view.Outcome == "completed" && described.GetWorkflowExecutionInfo().GetType().GetName() == "ProvisionDevice" {
 		detail.Result = new(workflows.ProvisionResult)
 		if err := view.Result.Get(detail.Result); err != nil {
 			return fmt.Errorf("reading the result of %s: %w", detail.WorkflowID, err)
@@ -219,6 +244,7 @@ func (a *app) printDevice(ctx context.Context, t *temporal, fleetName, device st
 	if detail.Error != "" {
 		fmt.Fprintf(a.out, "\n%s: %s\n", detail.ErrorType, detail.Error)
 	}
+	a.printLeft(detail.Left)
 	if detail.Result != nil {
 		a.printProvisioned(*detail.Result)
 	}

@@ -3,11 +3,14 @@ package main
 import (
 	"time"
 
+	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/failure/v1"
 	"go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+
+	"edgefleet/workflows"
 )
 
 type stepState string
@@ -38,6 +41,8 @@ type runView struct {
 	Result  converter.EncodedValue
 	Failure *failure.Failure
 	Outcome string // what closed the run, empty while it goes on
+	// Canceled are the details of a run that was canceled.
+	Canceled *common.Payloads
 
 	byEvent map[int64]*stepView // scheduled or initiated event → its step
 }
@@ -56,9 +61,12 @@ func (v *runView) apply(e *history.HistoryEvent) *stepView {
 		done := e.GetActivityTaskCompletedEventAttributes()
 		step := v.end(done.GetScheduledEventId(), stepDone, at)
 		var result struct{ Action, Name, ID string }
+		var removal string
 		// Each step's result says what it did; one that does not is shown without.
-		if converter.GetDefaultDataConverter().FromPayloads(done.GetResult(), &result) == nil {
+		if decode(done.GetResult(), &result) == nil {
 			step.Action, step.Resource = result.Action, result.Name+result.ID
+		} else if decode(done.GetResult(), &removal) == nil {
+			step.Action = removal
 		}
 		return step
 	case enums.EVENT_TYPE_ACTIVITY_TASK_FAILED:
@@ -86,7 +94,7 @@ func (v *runView) apply(e *history.HistoryEvent) *stepView {
 	case enums.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT:
 		v.Outcome = "timed out"
 	case enums.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED:
-		v.Outcome = "canceled"
+		v.Outcome, v.Canceled = "canceled", e.GetWorkflowExecutionCanceledEventAttributes().GetDetails()
 	case enums.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
 		v.Outcome = "terminated: " + e.GetWorkflowExecutionTerminatedEventAttributes().GetReason()
 	}
@@ -115,6 +123,31 @@ func (v *runView) fail(event int64, f *failure.Failure, at time.Time) *stepView 
 	_, step.Error = cause(f)
 	return step
 }
+
+func decode(payloads *common.Payloads, v any) error {
+	return converter.GetDefaultDataConverter().FromPayloads(payloads, v)
+}
+
+// ending is what a run that did not complete says of its end.
+type ending struct {
+	State workflows.State      `json:"state"`
+	Left  []workflows.Leftover `json:"left"`
+}
+
+// ending reads what a run that rolled back, or could not remove everything, ended with.
+func (v *runView) ending() ending {
+	details := v.Canceled
+	if v.Failure != nil {
+		details = v.Failure.GetApplicationFailureInfo().GetDetails()
+	}
+	var e ending
+	if details == nil || decode(details, &e) != nil {
+		return ending{} // it was ended from outside
+	}
+	return e
+}
+
+func (v *runView) left() []workflows.Leftover { return v.ending().Left }
 
 // cause is the type and message of the failure at the bottom: the ones around it only say which
 // activity or child it came from.

@@ -16,6 +16,9 @@ import (
 // checkAWS asks AWS who the worker is, so that wrong credentials or a wrong region are said at the
 // start and not by every device's run. AWS being away is no reason not to start: it comes back.
 func checkAWS(ctx context.Context, cfg aws.Config, log *zap.Logger) error {
+	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		return fmt.Errorf("there are no AWS credentials: %w. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give this machine a role", err)
+	}
 	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err == nil {
 		log.Info("AWS knows the worker", zap.String("account", aws.ToString(who.Account)), zap.String("arn", aws.ToString(who.Arn)))

@@ -71,9 +71,12 @@ func run(ctx context.Context, log *zap.Logger) error {
 	w := worker.New(c, workflows.TaskQueue, worker.Options{
 		WorkerStopTimeout: stopTimeout,
 		OnFatalError:      func(err error) { fatal <- err },
+		// At once: what an attempt notes is for the one that follows when it is killed.
+		MaxHeartbeatThrottleInterval: time.Millisecond,
 	})
 	w.RegisterWorkflow(workflows.PrepareFleet)
 	w.RegisterWorkflow(workflows.ProvisionDevice)
+	w.RegisterWorkflow(workflows.DecommissionDevice)
 	w.RegisterActivity(activities.New(cfg, os.Getenv("EDGEFLEET_ROOT_CA_URL")))
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("starting to poll task queue %q: %w", workflows.TaskQueue, err)

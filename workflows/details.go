@@ -11,3 +11,16 @@ func progress(done []StepResource, of int) string {
 	}
 	return text
 }
+
+// rollbackProgress says why a run rolls back, and what is still to be undone.
+func rollbackProgress(at, kind, message string, open []step, left []Leftover) string {
+	headline := "Rolling back"
+	rest := "Still to undo:"
+	for i := len(open) - 1; i >= 0; i-- {
+		rest += " " + open[i].name
+	}
+	if len(open) == 0 {
+		headline, rest = "Rolled back", summaryOf(left, rolledBack)
+	}
+	return "**" + headline + "** after " + at + ": " + kind + "\n\n" + message + "\n\n" + rest
+}

@@ -14,8 +14,17 @@ const (
 	attemptTimeout = 15 * time.Second
 	stepLimit      = 24 * time.Hour
 
-	// IssueCertificate makes up to a dozen calls, and stores a key before it gives up.
+	// IssueCertificate makes up to a dozen calls, and stores a key before it gives up. Below
+	// activities.IssueTime.
 	issueAttemptTimeout = 45 * time.Second
+	// It heartbeats every 2 s, so that a killed worker costs less than that.
+	issueHeartbeatTimeout = 10 * time.Second
+
+	// DefaultDeadline is when a run that is not done rolls back.
+	DefaultDeadline = 24 * time.Hour
+
+	// undoLimit is how long an undo is retried: AWS may be down for hours.
+	undoLimit = 24 * time.Hour
 
 	// A policy may take 6 to 8 minutes to take effect; until then the credential provider says 403.
 	proofLimit = 15 * time.Minute
@@ -27,12 +36,26 @@ func stepOptions(summary string) workflow.ActivityOptions {
 		Summary:                summary,
 		StartToCloseTimeout:    attemptTimeout,
 		ScheduleToCloseTimeout: stepLimit,
+		// So that a cancellation waits for the attempt that runs: undo must know what it did.
+		WaitForCancellation: true,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval:    500 * time.Millisecond,
 			BackoffCoefficient: 2,
 			MaximumInterval:    30 * time.Second,
 		},
 	}
+}
+
+// undoOptions are the options of every undo.
+func undoOptions(summary string) workflow.ActivityOptions {
+	options := stepOptions("undo: " + summary)
+	options.ScheduleToCloseTimeout = undoLimit
+	return options
+}
+
+// run runs an activity that returns nothing.
+func run(ctx workflow.Context, options workflow.ActivityOptions, activity any, input ...any) error {
+	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), activity, input...).Get(ctx, nil)
 }
 
 // call runs an activity and returns its result.

@@ -1,6 +1,9 @@
 package workflows
 
 import (
+	"cmp"
+	"time"
+
 	"go.temporal.io/sdk/workflow"
 
 	"edgefleet/activities"
@@ -12,76 +15,100 @@ type ProvisionInput struct {
 	Fleet    fleet.Spec     `json:"fleet"`
 	Device   fleet.Device   `json:"device"`
 	Prepared *PreparedFleet `json:"prepared,omitempty"`
+	Deadline time.Duration  `json:"deadline,omitempty"` // from the start; then the run rolls back. 0: DefaultDeadline
 }
 
 // ProvisionResult is what a device's run came to. It names every resource and what became of it.
 type ProvisionResult struct {
-	State          string           `json:"state"` // provisioned
-	Fleet          string           `json:"fleet"`
-	Registry       fleet.Registry   `json:"registry"`
-	Device         string           `json:"device"`
-	Thing          string           `json:"thing"`
-	CertificateID  string           `json:"certificateId"`
-	CertificateARN string           `json:"certificateArn"`
-	Policy         string           `json:"policy"`
-	RoleAlias      string           `json:"roleAlias"`
-	CredentialsURL string           `json:"credentialsUrl"`
-	Bundle         fleet.S3URI      `json:"bundle"`
-	Proof          activities.Proof `json:"proof"`
-	Resources      []StepResource   `json:"resources"`      // the device's own
-	FleetResources []StepResource   `json:"fleetResources"` // shared by the fleet's devices
+	State          State             `json:"state"`
+	Fleet          string            `json:"fleet"`
+	Registry       fleet.Registry    `json:"registry"`
+	Device         string            `json:"device"`
+	Thing          string            `json:"thing"`
+	CertificateID  string            `json:"certificateId,omitempty"`
+	CertificateARN string            `json:"certificateArn,omitempty"`
+	Policy         string            `json:"policy,omitempty"`
+	RoleAlias      string            `json:"roleAlias,omitempty"`
+	CredentialsURL string            `json:"credentialsUrl,omitempty"`
+	Bundle         fleet.S3URI       `json:"bundle"`
+	Proof          *activities.Proof `json:"proof,omitempty"`
+	Resources      []StepResource    `json:"resources"`      // the device's own
+	FleetResources []StepResource    `json:"fleetResources"` // shared by the fleet's devices
+	Left           []Leftover        `json:"left,omitempty"` // what a rollback could not undo
 }
 
-// StateProvisioned is the state of a device that has proven that it can fetch AWS credentials.
-const StateProvisioned = "provisioned"
+// step is one step of the procedure. Its undo is safe at any time: before the step did anything,
+// in the middle of it, and twice. Both return the resource that they are about.
+type step struct {
+	name     string
+	do, undo func(*deviceRun, workflow.Context) (activities.Resource, error)
+}
 
-// procedure is what is done for each device, in this order.
-var procedure = []struct {
-	name string
-	do   func(*deviceRun, workflow.Context) (activities.Resource, error)
-}{
-	{"CreateThing", (*deviceRun).createThing},
-	{"RegisterDevice", (*deviceRun).registerDevice},
-	{"IssueCertificate", (*deviceRun).issueCertificate},
-	{"AttachThing", (*deviceRun).attachThing},
-	{"AttachPolicy", (*deviceRun).attachPolicy},
-	{"ActivateCertificate", (*deviceRun).activateCertificate},
-	{"ProveDevice", (*deviceRun).proveDevice},
+// procedure is what is done for each device, in this order, and undone in reverse.
+var procedure = []step{
+	{"CreateThing", (*deviceRun).createThing, (*deviceRun).deleteThing},
+	{"RegisterDevice", (*deviceRun).registerDevice, (*deviceRun).deregisterDevice},
+	{"IssueCertificate", (*deviceRun).issueCertificate, (*deviceRun).discardCertificate},
+	{"AttachThing", (*deviceRun).attachThing, (*deviceRun).detachThing},
+	{"AttachPolicy", (*deviceRun).attachPolicy, (*deviceRun).detachPolicy},
+	{"ActivateCertificate", (*deviceRun).activateCertificate, (*deviceRun).deactivateCertificate},
+	{"ProveDevice", (*deviceRun).proveDevice, (*deviceRun).deleteRecord},
 }
 
 // deviceRun is the state of one ProvisionDevice.
 type deviceRun struct {
 	in          ProvisionInput
-	fleet       PreparedFleet
 	id          string // the mark on what this run creates
+	started     time.Time
+	deadline    time.Time
 	bundle      activities.Bundle
-	thing       activities.Resource
+	fleet       PreparedFleet
+	thing       activities.Thing
+	registered  activities.Resource
 	certificate activities.Certificate
-	proof       activities.Proof
+	note        activities.AttemptNote // of an attempt to issue the certificate that ended without a word
+	proof       *activities.Proof
+	done        []StepResource
+	begun       []step // each with its undo, in the order of their beginning
+	left        []Leftover
 }
 
 // ProvisionDevice takes a device through the documented procedure until its own certificate has
-// fetched AWS credentials over mutual TLS.
+// fetched AWS credentials over mutual TLS. What it cannot finish it undoes.
 func ProvisionDevice(ctx workflow.Context, in ProvisionInput) (ProvisionResult, error) {
-	run := &deviceRun{
+	run := newDeviceRun(ctx, in)
+	if err := run.provision(ctx); err != nil {
+		return ProvisionResult{}, run.rollBack(ctx, err)
+	}
+	return run.result(Provisioned), nil
+}
+
+func newDeviceRun(ctx workflow.Context, in ProvisionInput) *deviceRun {
+	info := workflow.GetInfo(ctx)
+	return &deviceRun{
 		in: in,
 		// A reset gives a run another id, not another mark.
-		id:     workflow.GetInfo(ctx).OriginalRunID,
-		bundle: activities.DeviceBundle(in.Fleet, in.Device.Name),
+		id:       info.OriginalRunID,
+		started:  info.WorkflowStartTime,
+		deadline: info.WorkflowStartTime.Add(cmp.Or(in.Deadline, DefaultDeadline)),
+		bundle:   activities.DeviceBundle(in.Fleet, in.Device.Name),
 	}
-	if err := run.prepareFleet(ctx); err != nil {
-		return ProvisionResult{}, err
+}
+
+func (r *deviceRun) provision(ctx workflow.Context) error {
+	if err := r.prepareFleet(ctx); err != nil {
+		return err
 	}
-	var resources []StepResource
 	for _, step := range procedure {
-		resource, err := step.do(run, ctx)
+		r.begun = append(r.begun, step) // before it runs: whatever becomes of it can be undone
+		resource, err := step.do(r, ctx)
 		if err != nil {
-			return ProvisionResult{}, err
+			return err
 		}
-		resources = append(resources, StepResource{step.name, resource})
-		workflow.SetCurrentDetails(ctx, progress(resources, len(procedure)))
+		r.done = append(r.done, StepResource{step.name, resource})
+		workflow.SetCurrentDetails(ctx, progress(r.done, len(procedure)))
 	}
-	return run.result(resources), nil
+	return ctx.Err() // a cancellation during the last step is one
 }
 
 func (r *deviceRun) prepareFleet(ctx workflow.Context) error {
@@ -94,75 +121,21 @@ func (r *deviceRun) prepareFleet(ctx workflow.Context) error {
 		TypedSearchAttributes: SearchAttributes(r.in.Fleet.Name),
 		StaticSummary:         PrepareSummary(r.in.Fleet),
 		StaticDetails:         PrepareDetails(r.in.Fleet),
+		WaitForCancellation:   true,
+		// Of the run's own time: what is left of it.
+		WorkflowExecutionTimeout: r.timeLeft(ctx),
 	})
 	return workflow.ExecuteChildWorkflow(ctx, PrepareFleet, r.in.Fleet).Get(ctx, &r.fleet)
 }
 
-func (r *deviceRun) createThing(ctx workflow.Context) (thing activities.Resource, err error) {
-	r.thing, err = call[activities.Resource](ctx, stepOptions("thing "+r.in.Device.Thing+" of type "+r.in.Fleet.ThingType), do.CreateThing, activities.ThingInput{
-		Thing: r.in.Device.Thing, ThingType: r.in.Fleet.ThingType, Attributes: r.in.Device.Attributes, Run: r.id,
-	})
-	return r.thing, err
-}
-
-func (r *deviceRun) registerDevice(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, stepOptions("device "+r.in.Device.Name+" in fleet "+r.in.Fleet.Name), do.RegisterDevice, activities.RegisterInput{
-		Registry: r.in.Fleet.Registry, Fleet: r.in.Fleet.Name, Device: r.in.Device.Name,
-		Thing: r.in.Device.Thing, ThingAction: r.thing.Action, Run: r.id,
-	})
-}
-
-func (r *deviceRun) issueCertificate(ctx workflow.Context) (activities.Resource, error) {
-	options := stepOptions("INACTIVE, with its files into " + r.bundle.Location.String())
-	options.StartToCloseTimeout = issueAttemptTimeout
-	c, err := call[activities.Certificate](ctx, options, do.IssueCertificate, activities.IssueCertificateInput{
-		Device: r.in.Device.Name, Bundle: r.bundle, Keys: r.in.Fleet.Keys, RootCA: r.fleet.RootCA, Run: r.id,
-	})
-	r.certificate = c
-	return activities.Resource{Type: "iot:Certificate", Name: c.ID, ARN: c.ARN, Action: c.Action}, err
-}
-
-func (r *deviceRun) attachThing(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, stepOptions("certificate "+short(r.certificate.ID)+" to thing "+r.in.Device.Thing), do.AttachThing,
-		activities.AttachThingInput{Thing: r.in.Device.Thing, Certificate: r.certificate})
-}
-
-func (r *deviceRun) attachPolicy(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, stepOptions("policy "+r.fleet.Policy+" to certificate "+short(r.certificate.ID)), do.AttachPolicy,
-		activities.AttachPolicyInput{Policy: r.fleet.Policy, Certificate: r.certificate})
-}
-
-func (r *deviceRun) activateCertificate(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, stepOptions("certificate "+short(r.certificate.ID)), do.ActivateCertificate, r.certificate)
-}
-
-func (r *deviceRun) proveDevice(ctx workflow.Context) (activities.Resource, error) {
-	options := stepOptions("fetches credentials from " + r.fleet.CredentialsURL)
-	options.ScheduleToCloseTimeout = proofLimit
-	proof, err := call[activities.Proof](ctx, options, do.ProveDevice, activities.ProveInput{
-		Bundle: r.bundle, RootCA: r.fleet.RootCA, Run: r.id,
-		Record: activities.Record{
-			Fleet: r.in.Fleet.Name, Registry: r.in.Fleet.Registry,
-			Device: r.in.Device.Name, Thing: r.in.Device.Thing, ThingType: r.in.Fleet.ThingType,
-			CertificateID: r.certificate.ID, CertificateARN: r.certificate.ARN,
-			Policy: r.fleet.Policy, RoleAlias: r.fleet.RoleAlias, CredentialsURL: r.fleet.CredentialsURL,
-		},
-	})
-	r.proof = proof
-	return activities.Resource{Type: "s3:Object", Name: r.bundle.Location.String() + "/device.json", Action: activities.Created}, err
-}
-
-func (r *deviceRun) result(resources []StepResource) ProvisionResult {
+func (r *deviceRun) result(state State) ProvisionResult {
 	return ProvisionResult{
-		State: StateProvisioned,
+		State: state,
 		Fleet: r.in.Fleet.Name, Registry: r.in.Fleet.Registry,
 		Device: r.in.Device.Name, Thing: r.in.Device.Thing,
 		CertificateID: r.certificate.ID, CertificateARN: r.certificate.ARN,
 		Policy: r.fleet.Policy, RoleAlias: r.fleet.RoleAlias, CredentialsURL: r.fleet.CredentialsURL,
 		Bundle: r.bundle.Location, Proof: r.proof,
-		Resources: resources, FleetResources: r.fleet.Resources,
+		Resources: r.done, FleetResources: r.fleet.Resources, Left: r.left,
 	}
 }
-
-// short is a certificate's id as people tell it from another.
-func short(id string) string { return id[:min(len(id), 8)] }

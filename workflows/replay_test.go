@@ -21,6 +21,7 @@ func replayer() worker.WorkflowReplayer {
 	r := worker.NewWorkflowReplayer()
 	r.RegisterWorkflow(workflows.PrepareFleet)
 	r.RegisterWorkflow(workflows.ProvisionDevice)
+	r.RegisterWorkflow(workflows.DecommissionDevice)
 	return r
 }
 
@@ -50,8 +51,11 @@ func TestReplayNotices(t *testing.T) {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		first := "CreateThingType"
-		if strings.Contains(file, "provision_device") {
+		switch base := filepath.Base(file); {
+		case strings.HasPrefix(base, "provision_device"):
 			first = "CreateThing"
+		case strings.HasPrefix(base, "decommission_device"):
+			first = "FindDevice"
 		}
 		changed := bytes.ReplaceAll(text, []byte(`"name": "`+first+`"`), []byte(`"name": "AnotherStep"`))
 		require.NotEqual(t, text, changed, file)

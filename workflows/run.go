@@ -13,7 +13,7 @@ const TaskQueue = "edgefleet"
 var EdgeFleet = temporal.NewSearchAttributeKeyKeyword("EdgeFleet")
 
 // SearchAttributeNames are all that runs use, each of the type Keyword.
-var SearchAttributeNames = []string{EdgeFleet.GetName(), "ProvisionState", "ProvisionStep", "ProvisionError"}
+var SearchAttributeNames = []string{EdgeFleet.GetName(), ProvisionState.GetName(), ProvisionStep.GetName(), ProvisionError.GetName()}
 
 // SearchAttributes are those that runs of a fleet start with.
 func SearchAttributes(fleetName string) temporal.SearchAttributes {
@@ -53,4 +53,9 @@ func ProvisionDetails(s fleet.Spec, d fleet.Device) string {
 	return "Takes device **" + d.Name + "** through the documented procedure until its own certificate has fetched AWS credentials: thing `" +
 		d.Thing + "`, registration in fleet `" + s.Name + "`, certificate, attachments, activation, proof.\n\nFiles: `" +
 		s.Bundles.String() + "/" + s.Name + "/" + d.Name + "/`"
+}
+
+// DecommissionSummary is the line that stands for a decommission in the Temporal UI.
+func DecommissionSummary(s fleet.Spec, device string) string {
+	return "Decommission device " + device + " of fleet " + s.Name + " (" + string(s.Registry) + ")"
 }

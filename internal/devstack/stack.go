@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"edgefleet/internal/localaws"
@@ -244,7 +247,7 @@ func (c *Config) choosePorts() error {
 	}
 	var errs []error
 	for _, p := range named {
-		listener, err := net.Listen("tcp", loopback(*p.port))
+		listener, err := listen(*p.port)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s cannot listen on %s: %w. Stop what listens there (another `starter dev`?), or choose with %s",
 				p.what, loopback(*p.port), rootCause(err), p.flag))
@@ -264,12 +267,32 @@ func rootCause(err error) error {
 }
 
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp", loopback(0))
+	listener, err := listen(0)
 	if err != nil {
 		return 0, err
 	}
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// lastPort is the latest of the free ports that were chosen.
+var lastPort atomic.Int32
+
+// listen listens on the port; 0 means a free one. It chooses that below those that the kernel gives to
+// outgoing connections: one of these could have it before the program that it was chosen for.
+func listen(port int) (net.Listener, error) {
+	if port != 0 {
+		return net.Listen("tcp", loopback(port))
+	}
+	const lowest, count = 12000, 20000
+	lastPort.CompareAndSwap(0, rand.Int32N(count)) // other processes begin elsewhere
+	for {
+		port := lowest + lastPort.Add(1)%count
+		listener, err := net.Listen("tcp", loopback(int(port)))
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return listener, err
+		}
+	}
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -12,14 +12,18 @@ import (
 // earlier attempt by it, and undo knows what is ours.
 const RunMark = "edgefleet-run"
 
-// maxAttributes is IoT's limit for a thing that has a thing type, less the RunMark.
-const maxAttributes = 49
+// FleetMark is the thing attribute that says for which fleet a run created the thing.
+const FleetMark = "edgefleet-fleet"
+
+// maxAttributes is IoT's limit for a thing that has a thing type, less the two marks.
+const maxAttributes = 48
 
 // Device is one device to provision.
 type Device struct {
 	Name       string            `json:"device"`
 	Thing      string            `json:"thing"`                // the IoT thing's name
 	Attributes map[string]string `json:"attributes,omitempty"` // of the thing, the fleet's included
+	CSR        string            `json:"csr,omitempty"`        // the device's own certificate request in PEM, with keys: device
 }
 
 // NewDevice is the device of that name in the fleet. An empty thing is named as the device is;
@@ -68,12 +72,12 @@ func ParseAttributes(pairs []string) (map[string]string, error) {
 
 func checkAttributes(attributes map[string]string, report func(field string, err error)) {
 	if len(attributes) > maxAttributes {
-		report("attributes", fmt.Errorf("%d are too many: a thing may have %d beside the mark of its run", len(attributes), maxAttributes))
+		report("attributes", fmt.Errorf("%d are too many: a thing may have %d beside the marks of its run and fleet", len(attributes), maxAttributes))
 	}
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
 		field := "attributes." + name
-		if name == RunMark {
-			report(field, errors.New("the name is reserved: it marks which run created a thing"))
+		if name == RunMark || name == FleetMark {
+			report(field, errors.New("the name is reserved: it marks which run created a thing, for which fleet"))
 		} else if err := AttributeName.Check(name); err != nil {
 			report(field, err)
 		}

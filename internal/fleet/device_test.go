@@ -26,9 +26,9 @@ func TestNewDevice(t *testing.T) {
 }
 
 func TestNewDeviceReportsAllProblems(t *testing.T) {
-	_, err := Spec{Attributes: map[string]string{RunMark: "mine"}}.NewDevice("-cam", "a b", map[string]string{"": "x", "a b": "y", "empty": "", "sp": "a b"})
+	_, err := Spec{Attributes: map[string]string{RunMark: "mine", FleetMark: "mine"}}.NewDevice("-cam", "a b", map[string]string{"": "x", "a b": "y", "empty": "", "sp": "a b"})
 	problems := requireProblems(t, err)
-	require.Equal(t, []string{"device", "thing", "attributes.", "attributes.a b", "attributes.edgefleet-run", "attributes.empty", "attributes.sp"}, fieldsOf(problems))
+	require.Equal(t, []string{"device", "thing", "attributes.", "attributes.a b", "attributes.edgefleet-fleet", "attributes.edgefleet-run", "attributes.empty", "attributes.sp"}, fieldsOf(problems))
 	for _, p := range problems {
 		require.Equal(t, `device "-cam"`, p.Source)
 	}
@@ -40,15 +40,15 @@ func TestNewDeviceReportsAllProblems(t *testing.T) {
 
 func TestNewDeviceCountsAttributes(t *testing.T) {
 	many := map[string]string{}
-	for i := range 48 {
+	for i := range 47 {
 		many[fmt.Sprintf("a%d", i)] = "x"
 	}
 	spec := Spec{Attributes: map[string]string{"site": "osaka"}}
 	_, err := spec.NewDevice("cam-01", "", many)
-	require.NoError(t, err, "49, with the fleet's")
+	require.NoError(t, err, "48, with the fleet's")
 	many["one-more"] = "x"
 	_, err = spec.NewDevice("cam-01", "", many)
-	require.ErrorContains(t, err, "attributes: 50 are too many")
+	require.ErrorContains(t, err, "attributes: 49 are too many")
 }
 
 func TestParseAttributes(t *testing.T) {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path"
 	"strings"
 )
@@ -22,7 +23,7 @@ func ParseS3URI(s string) (S3URI, error) {
 	if bucket == "" {
 		return S3URI{}, fmt.Errorf("%s has no bucket: it must read s3://BUCKET/PREFIX", quote(s))
 	}
-	if err := bucketNameRule.Check(bucket); err != nil {
+	if err := checkBucket(bucket); err != nil {
 		return S3URI{}, err
 	}
 	if prefix != "/" { // "s3://BUCKET//" is not taken for the bucket itself
@@ -32,6 +33,16 @@ func ParseS3URI(s string) (S3URI, error) {
 		return S3URI{}, err
 	}
 	return S3URI{Bucket: bucket, Prefix: prefix}, nil
+}
+
+func checkBucket(bucket string) error {
+	if err := bucketNameRule.Check(bucket); err != nil {
+		return err
+	}
+	if len(bucket) < 3 || strings.HasSuffix(bucket, "-") || strings.HasSuffix(bucket, ".") || net.ParseIP(bucket) != nil {
+		return fmt.Errorf("%s is no bucket name: it has 3 to 63 characters, ends with a letter or digit, and is no IP address", quote(bucket))
+	}
+	return nil
 }
 
 func checkPrefix(prefix string) error {

@@ -24,6 +24,16 @@ const (
 	KeysDevice Keys = "device"
 )
 
+// KeyType is the type of a private key that the worker makes.
+type KeyType string
+
+const (
+	// KeyP256 costs the worker and the device least.
+	KeyP256 KeyType = "ec-p256"
+	// KeyRSA2048 is what AWS makes.
+	KeyRSA2048 KeyType = "rsa-2048"
+)
+
 // Spec is a fleet specification: what all devices of a fleet have in common.
 type Spec struct {
 	Name       string            `json:"name"`               // of the device fleet
@@ -33,6 +43,7 @@ type Spec struct {
 	Output     S3URI             `json:"output"`             // the SageMaker fleet's output location
 	Bundles    S3URI             `json:"bundles"`            // where each device's files go, below FLEET/DEVICE/
 	Keys       Keys              `json:"keys"`               // who makes the private keys
+	KeyType    KeyType           `json:"keyType,omitempty"`  // with keys: csr
 	KMSKeyID   string            `json:"kmsKeyId,omitempty"` // encrypts the bundles' objects; empty: the bucket's default
 	Attributes map[string]string `json:"attributes,omitempty"`
 }
@@ -62,9 +73,14 @@ func (s Spec) check(report func(field string, err error)) {
 	rule("roleArn", roleARNRule, s.RoleARN)
 	rule("thingType", ThingTypeName, s.ThingType)
 	switch s.Keys {
-	case KeysAWS:
-	case KeysCSR, KeysDevice:
-		report("keys", fmt.Errorf("%q is not supported yet: use %s", s.Keys, KeysAWS))
+	case KeysAWS, KeysDevice:
+		if s.KeyType != "" {
+			report("keyType", fmt.Errorf("goes with keys: %s only; with keys: %s the key is made elsewhere", KeysCSR, s.Keys))
+		}
+	case KeysCSR:
+		if s.KeyType != KeyP256 && s.KeyType != KeyRSA2048 {
+			report("keyType", fmt.Errorf("%s is no type of key: %s or %s", quote(string(s.KeyType)), KeyP256, KeyRSA2048))
+		}
 	default:
 		report("keys", fmt.Errorf("%s is none of %s, %s, %s", quote(string(s.Keys)), KeysAWS, KeysCSR, KeysDevice))
 	}

@@ -68,6 +68,9 @@ func ParseSpec(source string, data []byte) (Spec, error) {
 		return Spec{}, r.err()
 	}
 	if r.top(file.Docs[0].Body, &spec) {
+		if spec.Keys == KeysCSR && spec.KeyType == "" {
+			spec.KeyType = KeyP256
+		}
 		r.check(spec)
 	}
 	return spec, r.err()
@@ -93,7 +96,7 @@ type specReader struct {
 	failed []string                   // fields that were reported already
 }
 
-var specFields = []string{"name", "registry", "roleArn", "thingType", "output", "bundles", "keys", "kmsKeyId", "attributes"}
+var specFields = []string{"name", "registry", "roleArn", "thingType", "output", "bundles", "keys", "keyType", "kmsKeyId", "attributes"}
 
 // top reads the fields into spec; false when the file holds no mapping to read them from.
 func (r *specReader) top(body ast.Node, spec *Spec) bool {
@@ -102,8 +105,16 @@ func (r *specReader) top(body ast.Node, spec *Spec) bool {
 	}
 	location := func(target *S3URI) func(string, ast.Node) {
 		return func(field string, v ast.Node) {
-			uri, err := ParseS3URI(r.text(field, v))
-			if err != nil && !slices.Contains(r.failed, field) { // text may have failed already
+			text := r.text(field, v)
+			if slices.Contains(r.failed, field) {
+				return // it is no text
+			}
+			if text == "" {
+				delete(r.at, field) // as good as not there, which is right where it is not needed
+				return
+			}
+			uri, err := ParseS3URI(text)
+			if err != nil {
 				r.fail(field, err)
 			}
 			*target = uri
@@ -117,6 +128,7 @@ func (r *specReader) top(body ast.Node, spec *Spec) bool {
 		"output":     location(&spec.Output),
 		"bundles":    location(&spec.Bundles),
 		"keys":       text((*string)(&spec.Keys)),
+		"keyType":    text((*string)(&spec.KeyType)),
 		"kmsKeyId":   text(&spec.KMSKeyID),
 		"attributes": func(field string, v ast.Node) { spec.Attributes = r.attributes(field, v) },
 	}
