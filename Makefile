@@ -38,6 +38,10 @@ test: setup-test build lint ## everything that decides whether the project works
 	go test -race -timeout 15m ./activities/... ./internal/... ./starter/... ./worker/... ./workflows/...
 	go test -count=1 -timeout 30m ./test/...
 
+.PHONY: chaos
+chaos: build ## every AWS call failing in every way, and every refusal and cancellation; half an hour
+	EDGEFLEET_CHAOS=all go test -count=1 -v -timeout 90m -run '^Test(CrashMatrix|TemporalKilled|Cancellation|Refusal|UndoRefused|LostForGood)$$' ./test/
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin

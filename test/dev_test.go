@@ -49,7 +49,7 @@ func TestDev(t *testing.T) {
 	o.exits(t, 0)
 	var r workflows.ProvisionResult
 	o.decode(t, &r)
-	assert.Equal(t, workflows.StateProvisioned, r.State)
+	assert.Equal(t, workflows.Provisioned, r.State)
 	_, ui, _ := strings.Cut(dev.printed(), "Temporal UI")
 	status, page, err := get(t.Context(), strings.Fields(ui)[0])
 	require.NoError(t, err)

@@ -116,7 +116,7 @@ func TestWorkerWithoutAWS(t *testing.T) {
 		},
 		"no credentials": {
 			without(env, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-			[]string{"there are no AWS credentials", "check the worker's AWS credentials"},
+			[]string{"there are no AWS credentials", "Set AWS_ACCESS_KEY_ID"},
 		},
 		"half of the credentials": {
 			without(env, "AWS_SECRET_ACCESS_KEY"),
@@ -151,11 +151,11 @@ func TestAccessDenied(t *testing.T) {
 		Steps                                      []struct{ Step, State, Error string }
 	}
 	o.decode(t, &failed)
-	assert.Equal(t, "failed", failed.State)
+	assert.Equal(t, "rolled-back", failed.State)
 	assert.Equal(t, activities.AccessDenied, failed.ErrorType)
 	assert.Contains(t, failed.Error, "request id ")
 	assert.NotEmpty(t, failed.RunID)
-	require.Len(t, failed.Steps, 2)
+	require.Len(t, failed.Steps, 3, "with its undo")
 	assert.Equal(t, "done", failed.Steps[0].State)
 	assert.Equal(t, "failed", failed.Steps[1].State)
 	assert.Contains(t, failed.Steps[1].Error, "AccessDeniedException")

@@ -41,7 +41,7 @@ func TestProvision(t *testing.T) {
 			s := shared(t)
 			first := s.provision(t, example.file, example.device)
 			require.Equal(t, example.fleet, first.Fleet)
-			assert.Equal(t, workflows.StateProvisioned, first.State)
+			assert.Equal(t, workflows.Provisioned, first.State)
 			assert.Equal(t, registry, string(first.Registry))
 			assert.Equal(t, deviceSteps, stepsOf(first.Resources))
 			for _, r := range append(first.Resources, first.FleetResources...) {

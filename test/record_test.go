@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/common/v1"
@@ -47,7 +48,41 @@ func TestRecordHistories(t *testing.T) {
 		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, device+"-refused"), "provision_device", registry, "failed")
 		s.starter(t, append(apply, spec(t, refused, registry))...).exits(t, 1)
 		s.saveHistory(t, workflows.FleetWorkflowID(refused), "prepare_fleet", registry, "failed")
+
+		undone := device + "-undone"
+		s.fault(t, refusal("iot:AttachPolicy", undone))
+		s.starter(t, append(provision, file, undone)...).exits(t, 1)
+		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, undone), "provision_device", registry, "rolled-back")
+
+		canceled := device + "-canceled"
+		s.fault(t, fault{Operation: "iot:AttachPolicy", Kind: "throttle", Match: canceled, Times: -1})
+		s.starter(t, append(provision, file, canceled, "--no-wait")...).exits(t, 0)
+		id := workflows.DeviceWorkflowID(fleet, canceled)
+		require.Eventually(t, func() bool { return s.attempts(t, id) > 1 }, patience, 50*time.Millisecond)
+		require.NoError(t, s.temporal.CancelWorkflow(t.Context(), id, ""))
+		require.Error(t, s.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil))
+		s.clearFaults(t)
+		s.saveHistory(t, id, "provision_device", registry, "canceled")
+
+		decommission := []string{"decommission", "-f"}
+		s.starter(t, append(decommission, file, device)...).exits(t, 0)
+		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, device), "decommission_device", registry, "fresh")
+		s.starter(t, append(decommission, file, device)...).exits(t, 0)
+		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, device), "decommission_device", registry, "gone")
 	}
+}
+
+// attempts is how often the step at issue was tried.
+func (s *stack) attempts(t *testing.T, id string) int32 {
+	t.Helper()
+	described, err := s.temporal.DescribeWorkflowExecution(t.Context(), id, "")
+	require.NoError(t, err)
+	for _, p := range described.GetPendingActivities() {
+		if p.GetActivityType().GetName() == "AttachPolicy" {
+			return p.GetAttempt()
+		}
+	}
+	return 0
 }
 
 // saveHistory writes the history of the latest run to workflows/testdata, without what only tells

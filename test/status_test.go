@@ -45,7 +45,7 @@ func TestStatus(t *testing.T) {
 			for _, d := range devices {
 				states = append(states, d.Device+" "+d.State)
 			}
-			return differ([]string{"status-01 provisioned", "status-02 failed", "status-03 running"}, states)
+			return differ([]string{"status-01 provisioned", "status-02 rolled-back", "status-03 running"}, states)
 		})
 		for _, d := range devices {
 			assert.Equal(t, "status", d.Fleet)
@@ -57,10 +57,10 @@ func TestStatus(t *testing.T) {
 		o := s.starter(t, "status", "--fleet", "status")
 		o.exits(t, 0)
 		assert.Regexp(t, `FLEET +DEVICE +STATE +STARTED +TOOK`, o.stdout)
-		for _, want := range []string{"status-01 +provisioned", "status-02 +failed", "status-03 +running"} {
+		for _, want := range []string{"status-01 +provisioned", "status-02 +rolled-back", "status-03 +running"} {
 			assert.Regexp(t, want, o.stdout)
 		}
-		assert.Contains(t, o.stdout, "3 devices: 1 failed, 1 provisioned, 1 running\n")
+		assert.Contains(t, o.stdout, "3 devices: 1 provisioned, 1 rolled-back, 1 running\n")
 		assert.Equal(t, 1, strings.Count(o.stdout, "status-01"), "a device is listed once")
 	})
 	t.Run("of all", func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestStatus(t *testing.T) {
 		o := s.starter(t, "status", "status-01", "-o", "json")
 		o.exits(t, 0)
 		o.decode(t, &one)
-		assert.Equal(t, workflows.StateProvisioned, one.State)
+		assert.Equal(t, string(workflows.Provisioned), one.State)
 		assert.Len(t, one.Steps, 1+len(deviceSteps))
 		require.NotNil(t, one.Result)
 		assert.Equal(t, "status-01", one.Result.Device)
@@ -92,14 +92,14 @@ func TestStatus(t *testing.T) {
 		o := s.starter(t, "status", "status-02", "-o", "json")
 		o.exits(t, 0)
 		o.decode(t, &one)
-		assert.Equal(t, "failed", one.State)
+		assert.Equal(t, "rolled-back", one.State)
 		assert.Equal(t, "AccessDenied", one.ErrorType)
 		assert.Contains(t, one.Error, "request id")
 		assert.Nil(t, one.Result)
 
 		o = s.starter(t, "status", "status-02")
 		o.exits(t, 0)
-		assert.Contains(t, o.stdout, "status-02: failed")
+		assert.Contains(t, o.stdout, "status-02: rolled-back")
 		assert.Contains(t, o.stdout, "✗ AttachPolicy")
 		assert.Contains(t, o.stdout, "What to do: ")
 	})
