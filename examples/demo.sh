@@ -40,9 +40,9 @@ run() {
 }
 
 heading 'Temporal, a local AWS and a worker'
-echo '$ bin/starter dev --key-pool 0 &'
+echo '$ bin/starter dev &'
 set -m # a group of its own: Ctrl-C reaches it once, through finish
-bin/starter dev --key-pool 0 >"$temp/dev.log" 2>&1 </dev/null &
+bin/starter dev >"$temp/dev.log" 2>&1 </dev/null &
 dev=$!
 set +m
 for ((tries = 0; ; tries++)); do
