@@ -74,7 +74,7 @@ func (r *deviceRun) certificateInput() activities.CertificateInput {
 }
 
 func (r *deviceRun) issueCertificate(ctx workflow.Context) (_ activities.Resource, err error) {
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+	for pause := time.Second; ; pause = min(2*pause, 2*time.Minute) {
 		options := r.stepOptions(ctx, "INACTIVE, into the device's bundle")
 		options.StartToCloseTimeout, options.HeartbeatTimeout = issueAttemptTimeout, issueHeartbeatTimeout
 		in := r.certificateInput()

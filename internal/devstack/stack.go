@@ -15,8 +15,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"edgefleet/internal/localaws"
@@ -279,21 +279,33 @@ func freePort() (int, error) {
 var lastPort atomic.Int32
 
 // listen listens on the port; 0 means a free one. It chooses that below those that the kernel gives to
-// outgoing connections: one of these could have it before the program that it was chosen for.
+// outgoing connections: one of these could have it before the program that it was chosen for. So could
+// another process that chooses at the same time: the UDP port of that number, which nothing here needs,
+// is held as long as this process lives, and says that the number is taken.
 func listen(port int) (net.Listener, error) {
 	if port != 0 {
 		return net.Listen("tcp", loopback(port))
 	}
 	const lowest, count = 12000, 20000
 	lastPort.CompareAndSwap(0, rand.Int32N(count)) // other processes begin elsewhere
-	for {
-		port := lowest + lastPort.Add(1)%count
-		listener, err := net.Listen("tcp", loopback(int(port)))
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			return listener, err
+	for range count {
+		port := lowest + int(lastPort.Add(1)%count)
+		mark, err := net.ListenPacket("udp", loopback(port))
+		if err != nil {
+			continue
 		}
+		listener, err := net.Listen("tcp", loopback(port))
+		if err == nil {
+			chosen.Store(port, mark) // a reference, or it would be collected and closed
+			return listener, nil
+		}
+		mark.Close()
 	}
+	return nil, fmt.Errorf("no free port from %d to %d", lowest, lowest+count-1)
 }
+
+// chosen are the marks of the ports that this process chose.
+var chosen sync.Map
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
