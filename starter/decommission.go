@@ -45,19 +45,13 @@ func (a *app) decommissionCommand() *cobra.Command {
 // readDevices checks the specification and the devices' names, all at once.
 func readDevices(file string, devices []string) (fleet.Spec, error) {
 	spec, err := fleet.ReadSpec(file)
-	var all fleet.InvalidInput
-	if err != nil && !errors.As(err, &all) {
-		return spec, err
-	}
+	errs := []error{err}
 	for _, device := range devices {
 		if err := fleet.DeviceName.Check(device); err != nil {
-			all = append(all, fleet.Problem{Source: "DEVICE", Reason: err.Error()})
+			errs = append(errs, fleet.InvalidInput{{Source: "DEVICE", Reason: err.Error()}})
 		}
 	}
-	if len(all) > 0 {
-		return spec, all
-	}
-	return spec, nil
+	return spec, allProblems(errs...)
 }
 
 // decommissioned is what became of one device.

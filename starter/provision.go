@@ -29,10 +29,7 @@ func (a *app) provisionCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, device, err := readDevice(file, args[0], attributes, csr)
-			if err != nil {
-				return err
-			}
-			if err := checkProvisionFlags(onFailure, deadline); err != nil {
+			if err := allProblems(err, checkProvisionFlags(onFailure, deadline)); err != nil {
 				return err
 			}
 			ctx := cmd.Context()
@@ -113,19 +110,24 @@ func readDevice(file, name string, pairs []string, csr string) (fleet.Spec, flee
 	case spec.Keys == fleet.KeysDevice:
 		csrErr = fleet.InvalidInput{{Source: "--csr", Reason: "is missing: with keys: device it names the device's certificate request"}}
 	}
+	return spec, device, allProblems(specErr, attributesErr, deviceErr, csrErr)
+}
+
+// allProblems joins what is wrong with several inputs, to be told at once.
+func allProblems(errs ...error) error {
 	var all fleet.InvalidInput
-	for _, err := range []error{specErr, attributesErr, deviceErr, csrErr} {
+	for _, err := range errs {
 		var found fleet.InvalidInput
 		if errors.As(err, &found) {
 			all = append(all, found...)
 		} else if err != nil {
-			return spec, device, err
+			return err
 		}
 	}
 	if len(all) > 0 {
-		return spec, device, all
+		return all
 	}
-	return spec, device, nil
+	return nil
 }
 
 // started is what -o json prints of a run that is not waited for.

@@ -31,6 +31,14 @@ attributes: {edgefleet-run: mine, site: "two words"}
 		args  []string
 		words []string // that stderr must have
 	}{
+		"flags and device together": {
+			[]string{"provision", "-f", several, "--on-failure", "explode", "--deadline", "0s", "cam_01"},
+			[]string{`"my_fleet"`, `device "cam_01"`, `--on-failure: "explode"`, "--deadline: 0s", "nothing was started"},
+		},
+		"several devices": {
+			[]string{"decommission", "-f", several, "cam_01", "cam_02"},
+			[]string{`"my_fleet"`, `"cam_01"`, `"cam_02"`, "nothing was started"},
+		},
 		"underscore in the fleet's name": {
 			[]string{"provision", "-f", edited("name: input", "name: my_fleet"), "cam-01"},
 			[]string{"fleet.yaml:1:7: name: ", `"my_fleet"`, "nothing was started"},
