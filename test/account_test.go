@@ -3,13 +3,35 @@ package test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"maps"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/stretchr/testify/require"
 )
+
+// settled is the account once its lists have caught up with what was changed: when they have said the
+// same for longer than the local AWS's are stale.
+func (s *stack) settled(t *testing.T) map[string]string {
+	t.Helper()
+	const stale = 300 * time.Millisecond
+	account, since := s.account(t), time.Now()
+	eventually(t, "the lists have settled", func() error {
+		read := time.Now()
+		if is := s.account(t); !maps.Equal(is, account) {
+			account, since = is, read
+		}
+		if time.Since(since) <= 2*stale {
+			return errors.New("they may be stale yet")
+		}
+		return nil
+	})
+	return account
+}
 
 // account is all that there is in AWS, by name, each as AWS's answer about it in JSON.
 func (s *stack) account(t *testing.T) map[string]string {

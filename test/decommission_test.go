@@ -81,11 +81,11 @@ func TestDecommission(t *testing.T) {
 			s.assertGone(t, d)
 			assert.Empty(t, s.whatIsLeft(t, d, had))
 
-			is := s.account(t)
+			is := s.settled(t)
 			for _, removed := range s.decommission(t, d).Removals {
 				assert.Equal(t, activities.Gone, removed.Result, "%+v", removed)
 			}
-			assert.Equal(t, is, s.account(t))
+			assert.Equal(t, is, s.settled(t))
 			s.provisioned(t, s.beginProvision(t, d)) // and it can come back
 		})
 	}

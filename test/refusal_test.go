@@ -1,7 +1,6 @@
 package test
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -76,7 +75,7 @@ func filesOf(operation string) []string {
 
 func refuse(t *testing.T, s *lane, d device, operation, file string, prepare func(*testing.T, *lane, device)) {
 	prepare(t, s, d)
-	earlier := s.account(t)
+	earlier := s.settled(t)
 	f := denied(operation, 1)
 	if file != "" {
 		f.Match = d.Name + "/" + file
@@ -99,12 +98,5 @@ func refuse(t *testing.T, s *lane, d device, operation, file string, prepare fun
 	require.Equal(t, workflows.RolledBack, result.State, "%v", err)
 	s.rolledBack(t, run, kind)
 	s.clearFaults(t)
-	eventually(t, "the account is what it was", func() error { // its lists lag a detach
-		for what, is := range s.account(t) {
-			if was, known := earlier[what]; !known || is != was {
-				return errors.New(what + " was " + was + " and is " + is)
-			}
-		}
-		return differ(len(earlier), len(s.account(t)))
-	})
+	require.Equal(t, earlier, s.settled(t), "the account is what it was")
 }
