@@ -188,10 +188,8 @@ func TestWorkerLog(t *testing.T) {
 		if entry.WorkflowID != id {
 			continue
 		}
-		found = true
 		assert.Equal(t, described.GetWorkflowExecutionInfo().GetExecution().GetRunId(), entry.RunID)
-		assert.Equal(t, "CreateThing", entry.ActivityType)
-		assert.Contains(t, entry.Error, "Rate exceeded")
+		found = found || entry.ActivityType == "CreateThing" && strings.Contains(entry.Error, "Rate exceeded")
 	}
 	assert.True(t, found, "no line of %s in\n%s", id, text)
 }
