@@ -97,11 +97,16 @@ func (a *Activities) putKey(ctx context.Context, in CertificateInput, key []byte
 	case bytes.Equal(stored.body, key):
 		return nil
 	}
+	if _, err := a.get(ctx, in.Bundle, certificateFile); !errors.Is(err, errMissing) {
+		// Complete, perhaps ACTIVE: this attempt was believed dead, and another has done its work.
+		return cmp.Or(err, failed(Unavailable, fmt.Sprintf("storing the key of device %q", in.Device),
+			"another attempt has completed the bundle; what it holds is used"))
+	}
 	request, err := newCSR(stored.body, in.Device)
 	if err == nil {
 		_, text, err := a.findByRequest(ctx, request, stored.modified)
 		if err == nil {
-			return cmp.Or(a.putCertificate(ctx, in, text), failed(Unavailable, "storing the key of device "+in.Device,
+			return cmp.Or(a.putCertificate(ctx, in, text), failed(Unavailable, fmt.Sprintf("storing the key of device %q", in.Device),
 				"another attempt's key and certificate are there; they are used"))
 		}
 		if !errors.Is(err, errMissing) {
