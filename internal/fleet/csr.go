@@ -7,7 +7,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -56,13 +58,67 @@ func CheckCSR(text, device string) error {
 // ReadCSR reads the certificate request of a device from a file and checks it. The error is an
 // InvalidInput.
 func ReadCSR(path, device string) (string, error) {
-	data, err := os.ReadFile(path)
+	text, err := readCSRFile(path)
 	if err == nil {
-		err = CheckCSR(string(data), device)
+		text, err = cleanCSR(text, device)
 	}
 	if err != nil {
 		return "", InvalidInput{{Source: path, Field: "csr", Reason: err.Error()}}
 	}
-	block, _ := pem.Decode(data)
-	return string(pem.EncodeToMemory(block)), nil // the request, and nothing else that the file holds
+	return text, nil
+}
+
+// CSRsBeside resolves the csr fields of a manifest in a file: paths, relative ones from the
+// manifest's directory. The errors are InvalidInput. It is for whoever may read all files that the
+// manifest's author could name.
+func CSRsBeside(manifest string) func(ref string) (string, error) {
+	return func(ref string) (string, error) {
+		path := ref
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(manifest), path)
+		}
+		text, err := readCSRFile(path)
+		if err != nil {
+			return "", InvalidInput{{Source: path, Field: "csr", Reason: err.Error()}}
+		}
+		return text, nil
+	}
+}
+
+// MaxCSRBytes is the most that a file with a certificate request may have: one of RSA with 4096
+// bits has 2 KB, and a wrong path is not to be read into memory.
+const MaxCSRBytes = 64 << 10
+
+func readCSRFile(path string) (string, error) {
+	file, err := os.Open(path)
+	var of *os.PathError // it repeats the path
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", errors.New("there is no such file")
+	case errors.As(err, &of):
+		return "", fmt.Errorf("cannot be read: %w", of.Err)
+	case err != nil:
+		return "", err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, MaxCSRBytes+1))
+	switch {
+	case errors.As(err, &of):
+		return "", fmt.Errorf("cannot be read: %w", of.Err)
+	case err != nil:
+		return "", err
+	case len(data) > MaxCSRBytes:
+		return "", fmt.Errorf("has more than %d bytes: too large for a certificate request", MaxCSRBytes)
+	}
+	return string(data), nil
+}
+
+// cleanCSR checks a device's certificate request and returns it without anything else that the
+// text holds.
+func cleanCSR(text, device string) (string, error) {
+	if err := CheckCSR(text, device); err != nil {
+		return "", err
+	}
+	block, _ := pem.Decode([]byte(text))
+	return string(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})), nil
 }

@@ -76,13 +76,18 @@ func checkAttributes(attributes map[string]string, report func(field string, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
 		field := "attributes." + name
-		if name == RunMark || name == FleetMark {
-			report(field, errors.New("the name is reserved: it marks which run created a thing, for which fleet"))
-		} else if err := AttributeName.Check(name); err != nil {
+		if err := checkAttributeName(name); err != nil {
 			report(field, err)
 		}
 		if err := AttributeValue.Check(attributes[name]); err != nil {
 			report(field, err)
 		}
 	}
+}
+
+func checkAttributeName(name string) error {
+	if name == RunMark || name == FleetMark {
+		return errors.New("the name is reserved: it marks which run created a thing, for which fleet")
+	}
+	return AttributeName.Check(name)
 }

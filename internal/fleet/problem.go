@@ -47,18 +47,37 @@ func (e InvalidInput) Error() string {
 // problems collects what is wrong with one source.
 type problems struct {
 	source string
+	most   int // how many are told, the first of the source; 0: all
+	total  int
 	found  InvalidInput
 }
 
 func (ps *problems) add(line, column int, field, format string, args ...any) {
+	ps.total++
 	ps.found = append(ps.found, Problem{ps.source, line, column, field, fmt.Sprintf(format, args...)})
+	if ps.most > 0 && len(ps.found) == 2*ps.most {
+		ps.sort()
+		ps.found = ps.found[:ps.most]
+	}
 }
 
 // err returns what was found in the order of the source, or nil.
 func (ps *problems) err() error {
-	if len(ps.found) == 0 {
+	if ps.total == 0 {
 		return nil
 	}
+	ps.sort()
+	if ps.most == 0 || ps.total <= ps.most {
+		return ps.found
+	}
+	more := fmt.Sprintf("and %d more problems", ps.total-ps.most)
+	if ps.total-ps.most == 1 {
+		more = "and 1 more problem"
+	}
+	return append(ps.found[:ps.most:ps.most], Problem{Source: ps.source, Reason: more})
+}
+
+func (ps *problems) sort() {
 	sort.SliceStable(ps.found, func(i, j int) bool {
 		a, b := ps.found[i], ps.found[j]
 		if a.Line != b.Line {
@@ -66,5 +85,4 @@ func (ps *problems) err() error {
 		}
 		return a.Column < b.Column
 	})
-	return ps.found
 }
