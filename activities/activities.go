@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+
+	"edgefleet/internal/quota"
 )
 
 // callTimeout bounds one HTTP call. An answer that is not there by then is lost: the activity
@@ -30,14 +32,16 @@ type Activities struct {
 	rootCAURL string
 	rootCAs   rootCACache
 	listLag   time.Duration // until AWS's lists show a certificate, and then some
+	lanes     *quota.Lanes
 }
 
-// New makes the activities work in the account and region of cfg. rootCAURL is where the root CA
-// of the credential provider is fetched; empty means Amazon's.
-func New(cfg aws.Config, rootCAURL string) *Activities {
+// New makes the activities work in the account and region of cfg, at the pace of lanes. rootCAURL
+// is where the root CA of the credential provider is fetched; empty means Amazon's.
+func New(cfg aws.Config, rootCAURL string, lanes *quota.Lanes) *Activities {
 	if rootCAURL == "" {
 		rootCAURL = AmazonRootCAURL
 	}
+	cfg = lanes.Limit(cfg)
 	return &Activities{
 		iot:       iot.NewFromConfig(cfg),
 		sagemaker: sagemaker.NewFromConfig(cfg),
@@ -47,6 +51,7 @@ func New(cfg aws.Config, rootCAURL string) *Activities {
 		}),
 		rootCAURL: rootCAURL,
 		listLag:   3 * time.Second, // seconds, as AWS documents it
+		lanes:     lanes,
 	}
 }
 

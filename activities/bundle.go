@@ -143,6 +143,15 @@ func (a *Activities) getRecord(ctx context.Context, b Bundle) (Record, error) {
 	return r, nil
 }
 
+// ProvenRecord reads the record of a device's bundle, which is there once the device is provisioned. The
+// error is one that IsNotThere tells when it is not.
+func (a *Activities) ProvenRecord(ctx context.Context, b Bundle) (Record, error) {
+	return a.getRecord(ctx, b)
+}
+
+// IsNotThere tells the error of reading what is not there.
+func IsNotThere(err error) bool { return errors.Is(err, errMissing) }
+
 func (a *Activities) putRecord(ctx context.Context, b Bundle, r Record) error {
 	body, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {

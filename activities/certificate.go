@@ -164,7 +164,7 @@ func (a *Activities) ActivateCertificate(ctx context.Context, c Certificate) (Re
 
 // DeactivateCertificate makes the certificate INACTIVE. A missing one is no error.
 func (a *Activities) DeactivateCertificate(ctx context.Context, c Certificate) error {
-	if err := a.setStatus(ctx, c.ID, types.CertificateStatusInactive); !isType(err, NotFound) {
+	if err := a.setStatus(ctx, c.ID, types.CertificateStatusInactive); !IsType(err, NotFound) {
 		return err
 	}
 	return nil

@@ -41,6 +41,11 @@ func (a *Activities) issueWithKeysOfAWS(ctx context.Context, in CertificateInput
 			return Certificate{}, err
 		}
 	}
+	ctx, giveBack, err := a.lanes.Take(ctx, "iot:CreateKeysAndCertificate") // before the note: it tells when the call was made
+	if err != nil {
+		return Certificate{}, AWSError(fmt.Sprintf("creating key and certificate of device %q", in.Device), err)
+	}
+	defer giveBack()
 	since := time.Now()
 	pulse.write(AttemptNote{CallingSince: since})
 	if err := pulse.ctx.Err(); err != nil {
@@ -51,7 +56,7 @@ func (a *Activities) issueWithKeysOfAWS(ctx context.Context, in CertificateInput
 	if err != nil {
 		sent := wasSent(err)
 		err = AWSError(fmt.Sprintf("creating key and certificate of device %q", in.Device), err)
-		if sent && isType(err, Unavailable) { // it may have been done all the same
+		if sent && IsType(err, Unavailable) { // it may have been done all the same
 			if a.recordLost(ctx, in, since, time.Now()) != nil {
 				return Certificate{}, err // the note stays, for the next attempt to write it down
 			}

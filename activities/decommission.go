@@ -40,7 +40,7 @@ func (a *Activities) FindDevice(ctx context.Context, in FindInput) (FoundDevice,
 		}
 	}
 	record, err := a.getRecord(ctx, in.Bundle)
-	if err != nil && !errors.Is(err, errMissing) && !isType(err, StateConflict) { // a record that cannot be read goes too
+	if err != nil && !errors.Is(err, errMissing) && !IsType(err, StateConflict) { // a record that cannot be read goes too
 		return found, err
 	}
 	found.Thing = record.Thing

@@ -11,6 +11,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 	"go.temporal.io/sdk/temporal"
+
+	"edgefleet/internal/quota"
 )
 
 // The types of the application errors that activities fail with. The first seven cannot be
@@ -46,6 +48,12 @@ var errorTypes = map[string]errorType{
 	Throttled:       {true, "it is retried; if it lasts, other programs use up the account's quota"},
 	Unavailable:     {true, "it is retried; if it lasts, check AWS_ENDPOINT_URL, AWS_REGION, the network and the AWS Health Dashboard"},
 	NotYetEffective: {true, "it is retried: a detach takes seconds to take effect, a policy 6 to 8 minutes; if it lasts, check what is attached to the certificate and that its status is right"},
+}
+
+// IsPermanent tells the type of an error that retrying cannot mend.
+func IsPermanent(kind string) bool {
+	t, known := errorTypes[kind]
+	return known && !t.retried
 }
 
 // ErrorDetails travel with an application error for programs; people read its message.
@@ -188,6 +196,9 @@ func classify(err error) (kind, text string, details ErrorDetails) {
 			kind = Throttled
 		}
 		return kind, strings.TrimSpace(fmt.Sprintf("AWS said %s: %s", details.Code, answer.ErrorMessage())), details
+	}
+	if busy := (quota.BusyError{}); errors.As(err, &busy) {
+		return Throttled, busy.Error(), details
 	}
 	switch raw := err.Error(); {
 	case strings.Contains(raw, "get credentials"), strings.Contains(raw, "get identity"):

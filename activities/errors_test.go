@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/internal/fleet"
+	"edgefleet/internal/quota"
 )
 
 // describeWith is the error of a call on a way to AWS.
@@ -127,7 +128,7 @@ func TestNoCredentials(t *testing.T) {
 	a.cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, errors.New("the profile has none")
 	})
-	a.Activities = New(a.cfg, "")
+	a.Activities = New(a.cfg, "", quota.Unlimited())
 	_, err := run[string](a, a.DescribeEndpoint)
 	require.Contains(t, requireType(t, err, Unavailable).Message(), "there are no AWS credentials: the profile has none")
 }

@@ -30,6 +30,7 @@ import (
 
 	"edgefleet/internal/fleet"
 	"edgefleet/internal/localaws"
+	"edgefleet/internal/quota"
 )
 
 const (
@@ -102,7 +103,7 @@ func newAccount(t *testing.T, registry fleet.Registry) *account {
 		// A connection per call: Go's transport repeats a GET by itself when a kept one is cut.
 		HTTPClient: &http.Client{Transport: a.wire, Timeout: callTimeout},
 	}
-	a.Activities = New(a.cfg, local.URL()+"/_localaws/AmazonRootCA1.pem")
+	a.Activities = New(a.cfg, local.URL()+"/_localaws/AmazonRootCA1.pem", quota.Unlimited())
 	a.listLag = 350 * time.Millisecond // the local AWS is quicker than AWS
 	bucket := "edge-bucket-" + id
 	a.spec = fleet.Spec{

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
 	"edgefleet/internal/fleet"
+	"edgefleet/internal/quota"
 )
 
 // ProveInput is what ProveDevice needs. Record is the device's, without its times and runs.
@@ -75,6 +76,11 @@ func (a *Activities) prove(ctx context.Context, in ProveInput) (Proof, error) {
 		return Proof{}, err
 	}
 	defer client.CloseIdleConnections()
+	answered, err := a.lanes.Turn(ctx, quota.CredentialProvider)
+	if err != nil {
+		return Proof{}, AWSError(fmt.Sprintf("fetching credentials as device %q", in.Record.Device), err)
+	}
+	defer answered()
 	expire, err := fetchCredentials(ctx, client, in.Record)
 	if err != nil {
 		return Proof{}, err

@@ -68,7 +68,7 @@ func (r iotCore) register(ctx context.Context, in RegisterInput) (Resource, erro
 func (r iotCore) deregister(ctx context.Context, in DeregisterInput) (Removal, error) {
 	in.Thing = cmp.Or(in.Thing, in.Device)
 	listed, err := r.isInGroup(ctx, in.Thing, in.Fleet)
-	if isType(err, NotFound) {
+	if IsType(err, NotFound) {
 		return Gone, nil
 	}
 	if err != nil {

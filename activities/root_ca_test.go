@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"edgefleet/internal/fleet"
+	"edgefleet/internal/quota"
 )
 
 // newCA is a certificate that signed itself, in PEM.
@@ -48,7 +49,7 @@ func fromAmazon(t *testing.T, answerer roundTrip) {
 // trusting is an account whose root CA comes from the URL.
 func trusting(t *testing.T, url string) *account {
 	a := newAccount(t, fleet.IoTCore)
-	a.Activities = New(a.cfg, url)
+	a.Activities = New(a.cfg, url, quota.Unlimited())
 	return a
 }
 
@@ -88,7 +89,7 @@ func TestFetchRootCA(t *testing.T) {
 
 	// A worker reads it once, and another worker reads it from the bundle.
 	calls = a.callsDuring(func() {
-		other := New(a.cfg, a.rootCAURL)
+		other := New(a.cfg, a.rootCAURL, quota.Unlimited())
 		for range 2 {
 			body, err := other.rootCA(t.Context(), ca)
 			require.NoError(t, err)
@@ -113,7 +114,7 @@ func TestRootCAOfEachFleet(t *testing.T) {
 	b := FleetBundle(a.spec).Location
 	key := b.Key(rootCAFile)
 	must(a, a.s3.DeleteObject, &s3.DeleteObjectInput{Bucket: &b.Bucket, Key: &key})
-	_, err = New(a.cfg, "").rootCA(t.Context(), second)
+	_, err = New(a.cfg, "", quota.Unlimited()).rootCA(t.Context(), second)
 	require.Contains(t, requireType(t, err, NotFound).Message(), "it is gone; `starter fleet apply` puts it back")
 	_, err = a.fetch()
 	require.NoError(t, err)
@@ -212,7 +213,7 @@ func TestKeptRootCAWasReplaced(t *testing.T) {
 	require.NoError(t, err)
 	for _, body := range [][]byte{newCA(t, time.Now().Add(time.Hour)), []byte("x")} {
 		require.NoError(t, a.put(t.Context(), FleetBundle(a.spec), rootCAFile, body, "", false))
-		_, err = New(a.cfg, "").rootCA(t.Context(), ca)
+		_, err = New(a.cfg, "", quota.Unlimited()).rootCA(t.Context(), ca)
 		requireType(t, err, Conflict)
 	}
 }

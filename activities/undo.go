@@ -62,7 +62,7 @@ func (u Undo) settling(ctx context.Context, doing string, err error, detached bo
 func settled(ctx context.Context, try func() error) error {
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		err := try()
-		if !isType(err, NotYetEffective) || pause > 2*time.Second {
+		if !IsType(err, NotYetEffective) || pause > 2*time.Second {
 			return err
 		}
 		select {
@@ -73,8 +73,8 @@ func settled(ctx context.Context, try func() error) error {
 	}
 }
 
-// isType tells whether err is an application error of that type.
-func isType(err error, kind string) bool {
+// IsType tells whether err is an application error of that type.
+func IsType(err error, kind string) bool {
 	var e *temporal.ApplicationError
 	return errors.As(err, &e) && e.Type() == kind
 }

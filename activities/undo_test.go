@@ -77,7 +77,7 @@ func (r removal) whole(a *account, run string) (any, error) {
 func (r removal) settled(a *account, run string) (result any, err error) {
 	a.await(func() bool {
 		result, err = r.do(a, run)
-		return !isType(err, NotYetEffective)
+		return !IsType(err, NotYetEffective)
 	})
 	return result, err
 }

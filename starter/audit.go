@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -14,6 +15,7 @@ import (
 	"edgefleet/activities"
 	"edgefleet/internal/audit"
 	"edgefleet/internal/fleet"
+	"edgefleet/internal/quota"
 )
 
 func (a *app) auditCommand() *cobra.Command {
@@ -131,5 +133,9 @@ func newAuditor(ctx context.Context, file string) (*audit.Auditor, error) {
 	cfg.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 8 })
 	}
-	return audit.New(cfg, spec), nil
+	rates, err := quota.LoadRates(ctx, os.Getenv(quota.RatesVariable))
+	if err != nil {
+		return nil, err
+	}
+	return audit.New(cfg, spec, rates), nil
 }

@@ -24,11 +24,19 @@ import (
 
 func (a *app) statusCommand() *cobra.Command {
 	var fleetName string
+	var watch bool
 	cmd := &cobra.Command{
-		Use:   "status [--fleet FLEET] [DEVICE]",
-		Short: "Show where devices stand, or one device step by step",
-		Args:  cobra.MaximumNArgs(1),
+		Use:   "status [--fleet FLEET] [DEVICE | onboarding NAME]",
+		Short: "Show where devices stand, one device step by step, or an onboarding",
+		Args:  cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				if args[0] != "onboarding" {
+					a.running = false
+					return fmt.Errorf("status takes one DEVICE, or onboarding NAME")
+				}
+				return a.showOnboarding(cmd.Context(), fleetName, args[1], watch)
+			}
 			if err := checkStatusInput(fleetName, args); err != nil {
 				return err
 			}
@@ -44,6 +52,7 @@ func (a *app) statusCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&fleetName, "fleet", "", "only this fleet's devices")
+	cmd.Flags().BoolVar(&watch, "watch", false, "of an onboarding: go on showing it until it ends or stops")
 	return cmd
 }
 

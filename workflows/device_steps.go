@@ -31,7 +31,7 @@ func (r *deviceRun) createThing(ctx workflow.Context) (_ activities.Resource, er
 	if r.in.Fleet.Registry == fleet.IoTCore {
 		in.Group = r.in.Fleet.ThingGroupName()
 	}
-	r.thing, err = call[activities.Thing](ctx, r.stepOptions(ctx, "thing "+in.Thing+" of type "+in.ThingType), do.CreateThing, in)
+	r.thing, err = perform[activities.Thing](ctx, r, r.stepOptions(ctx, "thing "+in.Thing+" of type "+in.ThingType), do.CreateThing, in)
 	return r.thing.Resource, err
 }
 
@@ -46,7 +46,7 @@ func (r *deviceRun) deleteThing(ctx workflow.Context) (activities.Resource, erro
 }
 
 func (r *deviceRun) registerDevice(ctx workflow.Context) (_ activities.Resource, err error) {
-	r.registered, err = call[activities.Resource](ctx, r.stepOptions(ctx, "device "+r.in.Device.Name+" in fleet "+r.in.Fleet.Name), do.RegisterDevice,
+	r.registered, err = perform[activities.Resource](ctx, r, r.stepOptions(ctx, "device "+r.in.Device.Name+" in fleet "+r.in.Fleet.Name), do.RegisterDevice,
 		activities.RegisterInput{
 			Registry: r.in.Fleet.Registry, Fleet: r.in.Fleet.Name, Device: r.in.Device.Name, Thing: r.thing, Run: r.id,
 		})
@@ -79,7 +79,11 @@ func (r *deviceRun) issueCertificate(ctx workflow.Context) (_ activities.Resourc
 		options.StartToCloseTimeout, options.HeartbeatTimeout = issueAttemptTimeout, issueHeartbeatTimeout
 		in := r.certificateInput()
 		in.Note = r.note
-		r.certificate, err = call[activities.Certificate](ctx, options, do.IssueCertificate, in)
+		if in.Keys == fleet.KeysCSR { // a certificate that a dead worker obtained is found by its key
+			r.certificate, err = perform[activities.Certificate](ctx, r, options, do.IssueCertificate, in)
+		} else {
+			r.certificate, err = call[activities.Certificate](ctx, options, do.IssueCertificate, in)
+		}
 		left := unfinished(err)
 		r.note = left.Note
 		// An attempt that left something is retried here, where a cancellation finds its note.
@@ -133,7 +137,7 @@ func (r *deviceRun) thingAttachment() activities.ThingAttachment {
 }
 
 func (r *deviceRun) attachThing(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, r.stepOptions(ctx, "certificate "+short(r.certificate.ID)+" to thing "+r.in.Device.Thing), do.AttachThing, r.thingAttachment())
+	return perform[activities.Resource](ctx, r, r.stepOptions(ctx, "certificate "+short(r.certificate.ID)+" to thing "+r.in.Device.Thing), do.AttachThing, r.thingAttachment())
 }
 
 // What is on a certificate that the run created goes with it, in discardCertificate: from here on
@@ -153,7 +157,7 @@ func (r *deviceRun) policyAttachment() activities.PolicyAttachment {
 }
 
 func (r *deviceRun) attachPolicy(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, r.stepOptions(ctx, "policy "+r.fleet.Policy+" to certificate "+short(r.certificate.ID)), do.AttachPolicy, r.policyAttachment())
+	return perform[activities.Resource](ctx, r, r.stepOptions(ctx, "policy "+r.fleet.Policy+" to certificate "+short(r.certificate.ID)), do.AttachPolicy, r.policyAttachment())
 }
 
 func (r *deviceRun) detachPolicy(ctx workflow.Context) (activities.Resource, error) {
@@ -165,7 +169,7 @@ func (r *deviceRun) detachPolicy(ctx workflow.Context) (activities.Resource, err
 }
 
 func (r *deviceRun) activateCertificate(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, r.stepOptions(ctx, "certificate "+short(r.certificate.ID)), do.ActivateCertificate, r.certificate)
+	return perform[activities.Resource](ctx, r, r.stepOptions(ctx, "certificate "+short(r.certificate.ID)), do.ActivateCertificate, r.certificate)
 }
 
 func (r *deviceRun) deactivateCertificate(ctx workflow.Context) (activities.Resource, error) {
@@ -183,7 +187,7 @@ func (r *deviceRun) recordResource(action activities.Action) activities.Resource
 func (r *deviceRun) proveDevice(ctx workflow.Context) (activities.Resource, error) {
 	options := r.stepOptions(ctx, "fetches credentials from "+r.fleet.CredentialsURL)
 	options.ScheduleToCloseTimeout = min(options.ScheduleToCloseTimeout, proofLimit)
-	proof, err := call[activities.Proof](ctx, options, do.ProveDevice, activities.ProveInput{
+	proof, err := perform[activities.Proof](ctx, r, options, do.ProveDevice, activities.ProveInput{
 		Bundle: r.bundle, RootCA: r.fleet.RootCA, Run: r.id,
 		Record: activities.Record{
 			Fleet: r.in.Fleet.Name, Registry: r.in.Fleet.Registry,

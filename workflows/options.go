@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -63,4 +64,29 @@ func call[R any](ctx workflow.Context, options workflow.ActivityOptions, activit
 	var result R
 	err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), activity, input...).Get(ctx, &result)
 	return result, err
+}
+
+// localTimeout is how long a local activity may take, the wait for its lanes included. A worker that
+// dies meanwhile costs a workflow task's timeout, not this.
+const localTimeout = time.Minute
+
+// perform runs a step's activity. A run of an onboarding tries it once as a local activity; what that
+// cannot bring to an end, the activity retries, where everyone can see it.
+func perform[R any](ctx workflow.Context, r *deviceRun, options workflow.ActivityOptions, activity, input any) (R, error) {
+	if r.in.Onboarding != "" {
+		// Not cancelled with the run: a cancellation waits for the attempt, since undo must know what it did.
+		local, _ := workflow.NewDisconnectedContext(ctx)
+		local = workflow.WithLocalActivityOptions(local, workflow.LocalActivityOptions{
+			Summary:                options.Summary,
+			ScheduleToCloseTimeout: localTimeout,
+			RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
+		})
+		var result R
+		err := workflow.ExecuteLocalActivity(local, activity, input).Get(local, &result)
+		var said *temporal.ApplicationError
+		if err == nil || errors.As(err, &said) && said.NonRetryable() {
+			return result, err
+		}
+	}
+	return call[R](ctx, options, activity, input)
 }

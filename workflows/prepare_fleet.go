@@ -20,6 +20,7 @@ type PreparedFleet struct {
 type StepResource struct {
 	Step string `json:"step"`
 	activities.Resource
+	TookMS int64 `json:"tookMs,omitempty"` // of a device's step
 }
 
 // fleetRun is the state of one PrepareFleet.
@@ -51,7 +52,7 @@ func PrepareFleet(ctx workflow.Context, spec fleet.Spec) (PreparedFleet, error) 
 		if err != nil {
 			return PreparedFleet{}, err
 		}
-		run.result.Resources = append(run.result.Resources, StepResource{step.name, resource})
+		run.result.Resources = append(run.result.Resources, StepResource{Step: step.name, Resource: resource})
 		workflow.SetCurrentDetails(ctx, progress(run.result.Resources, len(preparation)))
 	}
 	return run.result, nil

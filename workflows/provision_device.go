@@ -16,11 +16,15 @@ type ProvisionInput struct {
 	Device   fleet.Device   `json:"device"`
 	Prepared *PreparedFleet `json:"prepared,omitempty"`
 	Deadline time.Duration  `json:"deadline,omitempty"` // from the start; then the run rolls back. 0: DefaultDeadline
+	// Onboarding is the name of the onboarding that started the run. Such a run's steps are first tried
+	// as local activities, which cost Temporal a fraction.
+	Onboarding string `json:"onboarding,omitempty"`
 }
 
 // ProvisionResult is what a device's run came to. It names every resource and what became of it.
 type ProvisionResult struct {
 	State          State             `json:"state"`
+	Step           string            `json:"step,omitempty"` // at which it left the happy path
 	Fleet          string            `json:"fleet"`
 	Registry       fleet.Registry    `json:"registry"`
 	Device         string            `json:"device"`
@@ -71,6 +75,7 @@ type deviceRun struct {
 	done        []StepResource
 	begun       []step // each with its undo, in the order of their beginning
 	left        []Leftover
+	at          string // the step at which it left the happy path
 }
 
 // ProvisionDevice takes a device through the documented procedure until its own certificate has
@@ -101,11 +106,12 @@ func (r *deviceRun) provision(ctx workflow.Context) error {
 	}
 	for _, step := range procedure {
 		r.begun = append(r.begun, step) // before it runs: whatever becomes of it can be undone
+		begun := workflow.Now(ctx)
 		resource, err := step.do(r, ctx)
 		if err != nil {
 			return err
 		}
-		r.done = append(r.done, StepResource{step.name, resource})
+		r.done = append(r.done, StepResource{step.name, resource, workflow.Now(ctx).Sub(begun).Milliseconds()})
 		workflow.SetCurrentDetails(ctx, progress(r.done, len(procedure)))
 	}
 	return ctx.Err() // a cancellation during the last step is one
@@ -130,7 +136,7 @@ func (r *deviceRun) prepareFleet(ctx workflow.Context) error {
 
 func (r *deviceRun) result(state State) ProvisionResult {
 	return ProvisionResult{
-		State: state,
+		State: state, Step: r.at,
 		Fleet: r.in.Fleet.Name, Registry: r.in.Fleet.Registry,
 		Device: r.in.Device.Name, Thing: r.in.Device.Thing,
 		CertificateID: r.certificate.ID, CertificateARN: r.certificate.ARN,

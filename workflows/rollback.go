@@ -17,6 +17,8 @@ type State string
 const (
 	// Provisioned: the device has proven that it can fetch AWS credentials.
 	Provisioned State = "provisioned"
+	// Held: the run waits for an operator.
+	Held State = "held"
 	// RollingBack: the run is undoing what it did.
 	RollingBack State = "rolling-back"
 	// RolledBack: what the run created is gone, what it adopted is as it was.
@@ -56,6 +58,7 @@ func (r *deviceRun) rollBack(ctx workflow.Context, cause error) error {
 	if len(r.begun) > 0 {
 		at = r.begun[len(r.begun)-1].name
 	}
+	r.at = at
 	r.setState(ctx, RollingBack, ProvisionStep.ValueSet(at), ProvisionError.ValueSet(kind))
 	for i := len(r.begun) - 1; i >= 0; i-- {
 		step := r.begun[i]

@@ -9,6 +9,13 @@ import (
 // TaskQueue is where the workers poll for workflows and activities.
 const TaskQueue = "edgefleet"
 
+// Temporal's priorities, 1 the most urgent: a person waits for a single device, nobody for one of thousands.
+const (
+	SinglePriority     = 1
+	DefaultPriority    = 3 // Temporal's own
+	OnboardingPriority = 4
+)
+
 // EdgeFleet is the search attribute that holds the fleet's name, set when a run starts.
 var EdgeFleet = temporal.NewSearchAttributeKeyKeyword("EdgeFleet")
 

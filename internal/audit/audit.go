@@ -47,7 +47,7 @@ type Finding struct {
 }
 
 // share of each quota that an audit takes: a fleet may be onboarding at the same time.
-const share = 0.5
+var share = quota.Share{From: 0, To: 0.5}
 
 // Auditor reads a fleet's resources.
 type Auditor struct {
@@ -60,9 +60,9 @@ type Auditor struct {
 	pause func(context.Context, time.Duration) error
 }
 
-// New makes an auditor of the fleet, in the account and region of cfg.
-func New(cfg aws.Config, spec fleet.Spec) *Auditor {
-	return newAuditor(quota.NewLimiter(share).Limit(cfg), spec)
+// New makes an auditor of the fleet, in the account and region of cfg, which takes half of the rates.
+func New(cfg aws.Config, spec fleet.Spec, rates *quota.Rates) *Auditor {
+	return newAuditor(quota.NewLanes(rates, share).Limit(cfg), spec)
 }
 
 func newAuditor(cfg aws.Config, spec fleet.Spec) *Auditor {

@@ -112,6 +112,7 @@ func (s *Stack) Exports() []string {
 		"AWS_ACCESS_KEY_ID=local",
 		"AWS_SECRET_ACCESS_KEY=local",
 		"EDGEFLEET_ROOT_CA_URL=" + s.AWS.URL() + "/_localaws/AmazonRootCA1.pem",
+		"EDGEFLEET_QUOTAS=" + s.AWS.URL() + "/_localaws/quotas",
 	}
 }
 

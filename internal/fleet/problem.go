@@ -44,6 +44,14 @@ func (e InvalidInput) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// OrNil is the input's error, nil when nothing is wrong with it.
+func (e InvalidInput) OrNil() error {
+	if len(e) == 0 {
+		return nil
+	}
+	return e
+}
+
 // problems collects what is wrong with one source.
 type problems struct {
 	source string

@@ -1,17 +1,8 @@
-// Package quota knows how often each AWS API may be called, and keeps to it.
+// Package quota knows how often each AWS API may be called, and keeps to it: across all tasks of a
+// process, and, where each process is told its share, across processes.
 package quota
 
-import (
-	"context"
-	"maps"
-	"strings"
-	"sync"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/smithy-go/middleware"
-	"golang.org/x/time/rate"
-)
+import "maps"
 
 // Assumed is the rate of an IoT or SageMaker edge operation without a published quota, in calls per
 // second.
@@ -32,52 +23,8 @@ var published = map[string]float64{
 	"iot:CreatePolicy": 10, "iot:GetPolicy": 10, "iot:DeletePolicy": 10, "iot:CreatePolicyVersion": 10, "iot:ListTargetsForPolicy": 10,
 	"iot:AttachThingPrincipal": 100, "iot:DetachThingPrincipal": 100, "iot:ListThingPrincipals": 20, "iot:ListPrincipalThings": 10,
 	"iot:DescribeRoleAlias": 10, "iot:UpdateRoleAlias": 10, "iot:ListThings": 10,
-	"credentials:AssumeRoleWithCertificate": 100,
+	CredentialProvider: 100,
 }
 
-// Limiter makes calls wait until their API's rate allows them.
-type Limiter struct {
-	share float64
-
-	mu   sync.Mutex
-	apis map[string]*rate.Limiter
-}
-
-// NewLimiter keeps to a share of each quota, from 0 to 1, and leaves the rest to others.
-func NewLimiter(share float64) *Limiter {
-	return &Limiter{share: share, apis: map[string]*rate.Limiter{}}
-}
-
-// Limit makes every call of the configuration's clients wait for its turn.
-func (l *Limiter) Limit(cfg aws.Config) aws.Config {
-	limited := cfg.Copy()
-	limited.APIOptions = append(limited.APIOptions, func(stack *middleware.Stack) error {
-		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("QuotaLimit",
-			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-				api := strings.ToLower(awsmiddleware.GetServiceID(ctx)) + ":" + awsmiddleware.GetOperationName(ctx)
-				if err := l.wait(ctx, api); err != nil {
-					return middleware.InitializeOutput{}, middleware.Metadata{}, err
-				}
-				return next.HandleInitialize(ctx, in)
-			}), middleware.After)
-	})
-	return limited
-}
-
-func (l *Limiter) wait(ctx context.Context, api string) error {
-	if strings.HasPrefix(api, "s3:") {
-		return nil // thousands a second per prefix
-	}
-	l.mu.Lock()
-	limiter, known := l.apis[api]
-	if !known {
-		perSecond, has := published[api]
-		if !has {
-			perSecond = Assumed
-		}
-		limiter = rate.NewLimiter(rate.Limit(perSecond*l.share), 1)
-		l.apis[api] = limiter
-	}
-	l.mu.Unlock()
-	return limiter.Wait(ctx)
-}
+// CredentialProvider is the credential provider's API: the one that no SDK calls.
+const CredentialProvider = "credentials:AssumeRoleWithCertificate"

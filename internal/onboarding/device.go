@@ -1,0 +1,210 @@
+package onboarding
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"edgefleet/activities"
+	"edgefleet/internal/report"
+	"edgefleet/workflows"
+)
+
+// startedMemo is the field of a device's run's memo that names the onboarding that started it, by the
+// location of its files.
+const startedMemo = "onboarding"
+
+// provision launches a device unless it is provisioned, and returns what became of it. again: it may
+// have been launched by this very onboarding. An error says nothing about the device.
+func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Outcome, error) {
+	begun := time.Now()
+	outcome := report.Outcome{
+		Line: line.Number, Device: line.Name, Thing: line.Thing, RetrySafe: true,
+		WorkflowID: workflows.DeviceWorkflowID(s.in.Fleet.Name, line.Name),
+	}
+	record, err := s.Activities.ProvenRecord(ctx, activities.DeviceBundle(s.in.Fleet, line.Name))
+	switch {
+	case err == nil && record.Thing == line.Thing && record.Registry == s.in.Fleet.Registry:
+		if again {
+			ours, err := s.startedHere(ctx, outcome.WorkflowID)
+			if err != nil || ours != nil {
+				return s.end(ctx, outcome, ours, err)
+			}
+		}
+		outcome.State, outcome.CertificateID = report.AlreadyProvisioned, record.CertificateID
+		outcome.StartedAt, outcome.EndedAt = begun, time.Now()
+		return outcome, nil
+	case err == nil, activities.IsNotThere(err), activities.IsType(err, activities.StateConflict):
+		// Another thing's, none, or one that cannot be read: the run says what is wrong.
+	default:
+		return outcome, err
+	}
+	if again {
+		ours, err := s.startedHere(ctx, outcome.WorkflowID)
+		if err != nil || ours != nil {
+			return s.end(ctx, outcome, ours, err)
+		}
+	}
+	run, err := s.start(ctx, outcome.WorkflowID, line)
+	var excluded excludedError
+	if errors.As(err, &excluded) {
+		outcome.State, outcome.ErrorType, outcome.Error = report.Failed, activities.StateConflict, err.Error()
+		outcome.StartedAt, outcome.EndedAt = begun, time.Now()
+		return outcome, nil
+	}
+	outcome.StartedAt = begun
+	return s.end(ctx, outcome, run, err)
+}
+
+// startedHere returns the latest run of the id when this onboarding started it, otherwise nil.
+func (s *shift) startedHere(ctx context.Context, id string) (client.WorkflowRun, error) {
+	described, err := s.Temporal.DescribeWorkflowExecution(ctx, id, "")
+	var missing *serviceerror.NotFound
+	if errors.As(err, &missing) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info := described.GetWorkflowExecutionInfo()
+	var by string
+	payload := info.GetMemo().GetFields()[startedMemo]
+	if payload == nil || converter.GetDefaultDataConverter().FromPayload(payload, &by) != nil || by != s.in.Files.String() {
+		return nil, nil
+	}
+	return s.Temporal.GetWorkflow(ctx, id, info.GetExecution().GetRunId()), nil
+}
+
+// excludedError is a device that something else is being done to.
+type excludedError struct{ id, workflow string }
+
+func (e excludedError) Error() string {
+	return fmt.Sprintf("%s is running as %s, which excludes provisioning. What to do: wait until it has ended, then run the manifest again", e.id, e.workflow)
+}
+
+// start starts a device's run, or joins the one that is running.
+func (s *shift) start(ctx context.Context, id string, line Line) (client.WorkflowRun, error) {
+	const workflow = "ProvisionDevice"
+	run, err := s.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID:                       id,
+		TaskQueue:                workflows.TaskQueue,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
+		TypedSearchAttributes:    workflows.SearchAttributes(s.in.Fleet.Name),
+		StaticSummary:            workflows.ProvisionSummary(s.in.Fleet, line.Device),
+		StaticDetails:            workflows.ProvisionDetails(s.in.Fleet, line.Device),
+		Memo:                     map[string]any{startedMemo: s.in.Files.String()},
+		Priority:                 temporal.Priority{PriorityKey: workflows.OnboardingPriority, FairnessKey: s.in.Fleet.Name},
+
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+	}, workflow, workflows.ProvisionInput{
+		Fleet: s.in.Fleet, Device: line.Device, Prepared: s.in.Prepared, Onboarding: s.in.Name,
+	})
+	var running *serviceerror.WorkflowExecutionAlreadyStarted
+	if !errors.As(err, &running) {
+		return run, err
+	}
+	described, err := s.Temporal.DescribeWorkflowExecution(ctx, id, running.RunId)
+	if err != nil {
+		return nil, err
+	}
+	if kind := described.GetWorkflowExecutionInfo().GetType().GetName(); kind != workflow {
+		return nil, excludedError{id, kind}
+	}
+	return s.Temporal.GetWorkflow(ctx, id, running.RunId), nil
+}
+
+// end waits for the end of a run and completes the outcome.
+func (s *shift) end(ctx context.Context, outcome report.Outcome, run client.WorkflowRun, err error) (report.Outcome, error) {
+	if err != nil {
+		return outcome, err
+	}
+	return Watch(ctx, s.Temporal, run, outcome)
+}
+
+// Watch waits until a device's run has ended and completes the outcome by what became of it. A run
+// that was reset goes on as another.
+func Watch(ctx context.Context, c client.Client, run client.WorkflowRun, outcome report.Outcome) (report.Outcome, error) {
+	for {
+		var result workflows.ProvisionResult
+		err := run.Get(ctx, &result)
+		outcome.RunID = run.GetRunID()
+		if terminated := (*temporal.TerminatedError)(nil); errors.As(err, &terminated) {
+			described, err := c.DescribeWorkflowExecution(ctx, run.GetID(), "")
+			if err != nil {
+				return outcome, err
+			}
+			if latest := described.GetWorkflowExecutionInfo(); isReset(latest, run.GetRunID()) {
+				run = c.GetWorkflow(ctx, run.GetID(), latest.GetExecution().GetRunId())
+				continue
+			}
+		}
+		if err != nil && !isEnd(err) {
+			return outcome, err
+		}
+		return complete(outcome, result, err), nil
+	}
+}
+
+// isReset tells whether a run is another's continuation by a reset.
+func isReset(latest *workflow.WorkflowExecutionInfo, terminated string) bool {
+	return latest.GetType().GetName() == "ProvisionDevice" && latest.GetExecution().GetRunId() != terminated
+}
+
+// isEnd tells a run's end from the failure of asking for it.
+func isEnd(err error) bool {
+	var ended *temporal.WorkflowExecutionError
+	return errors.As(err, &ended)
+}
+
+func complete(outcome report.Outcome, result workflows.ProvisionResult, err error) report.Outcome {
+	if outcome.EndedAt.IsZero() {
+		outcome.EndedAt = time.Now()
+	}
+	var said *temporal.ApplicationError
+	var canceled *temporal.CanceledError
+	var terminated *temporal.TerminatedError
+	var timeout *temporal.TimeoutError
+	switch {
+	case err == nil:
+		outcome.State = report.State(result.State)
+	case errors.As(err, &canceled):
+		outcome.State, outcome.ErrorType, outcome.Error = report.Canceled, "Canceled", "the run was cancelled"
+		if canceled.HasDetails() {
+			_ = canceled.Details(&result) // of a run that was cancelled before it began there are none
+		}
+	case errors.As(err, &terminated):
+		outcome.State, outcome.ErrorType = report.Terminated, "Terminated"
+		outcome.Error = "the run was terminated, so nothing was undone. What to do: run the manifest again, or `starter decommission` the device"
+	case errors.As(err, &said):
+		outcome.State, outcome.ErrorType, outcome.Error = report.Failed, said.Type(), said.Message()
+		if said.HasDetails() && said.Details(&result) == nil && result.State != "" {
+			outcome.State = report.State(result.State)
+		}
+	case errors.As(err, &timeout):
+		outcome.State, outcome.ErrorType, outcome.Error = report.TimedOut, "TimedOut", "the run's time was over, so nothing was undone. What to do: run the manifest again"
+	default:
+		outcome.State, outcome.ErrorType, outcome.Error = report.Failed, "Unknown", err.Error()
+	}
+	if result.State == workflows.RollbackIncomplete {
+		outcome.State, outcome.RetrySafe = report.RollbackIncomplete, false
+	}
+	outcome.CertificateID = cmp.Or(result.CertificateID, outcome.CertificateID)
+	outcome.Step = result.Step
+	outcome.Steps = nil
+	for _, r := range result.Resources {
+		outcome.Steps = append(outcome.Steps, report.StepTime{Step: r.Step, MS: r.TookMS})
+	}
+	if !outcome.StartedAt.IsZero() {
+		outcome.DurationMS = outcome.EndedAt.Sub(outcome.StartedAt).Milliseconds()
+	}
+	return outcome
+}

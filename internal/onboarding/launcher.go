@@ -1,0 +1,281 @@
+package onboarding
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+
+	"edgefleet/activities"
+	"edgefleet/internal/quota"
+	"edgefleet/internal/report"
+	"edgefleet/workflows"
+)
+
+// Launcher has the activity that launches and watches the devices' runs of an onboarding.
+type Launcher struct {
+	Temporal   client.Client
+	S3         *s3.Client
+	Activities *activities.Activities
+	Lanes      *quota.Lanes
+}
+
+const (
+	beatInterval = time.Second     // of heartbeats, well below the activity's heartbeat timeout
+	holdInterval = 2 * time.Second // of looks for runs that are held
+)
+
+// LaunchDevices launches the onboarding's devices, as many at a time as its window has room for, and
+// watches their runs, for the time of a shift or until there are no more. It returns early, with
+// where it stands, when it is cancelled, its worker stops, or the line must stop. One that is killed goes on
+// from its last heartbeat: a device that was launched since is found running, or provisioned.
+func (l *Launcher) LaunchDevices(ctx context.Context, in workflows.LaunchInput) (workflows.Progress, error) {
+	info := activity.GetInfo(ctx)
+	progress := in.Onboarding.Progress
+	if activity.HasHeartbeatDetails(ctx) {
+		if err := activity.GetHeartbeatDetails(ctx, &progress); err != nil {
+			return progress, err
+		}
+	}
+	// Its own calls end with the shift; what a device's run does goes on without it.
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
+	s := &shift{
+		Launcher: l, in: in.Onboarding, drain: in.Drain, repeated: info.Attempt > 1, progress: progress,
+		told: progress, files: NewFiles(l.S3, in.Onboarding.Files, in.Onboarding.Fleet.KMSKeyID), ctx: watching,
+		pages: map[int]*page{}, open: map[workflows.Place]*watched{}, ended: make(chan ended),
+	}
+	s.progress.Ceiling = l.Lanes.Slowest(workflows.DeviceAPIs(in.Onboarding.Fleet)...)
+	if err := s.takeUp(ctx); err != nil {
+		return s.progress, err
+	}
+	if err := s.run(ctx, activity.GetWorkerStopChannel(ctx), in.For); err != nil {
+		return s.progress, err
+	}
+	err := s.flush(context.WithoutCancel(ctx))
+	return s.told, err
+}
+
+// shift is the state of one LaunchDevices. Only its own goroutine touches it; each watched device
+// has another, which says on ended what became of it.
+type shift struct {
+	*Launcher
+	in       workflows.OnboardInput
+	drain    bool
+	repeated bool // an attempt before this one may have launched more than it said
+	progress workflows.Progress
+	told     workflows.Progress // as far as the report's parts say it too
+	files    Files
+	ctx      context.Context // of the watching
+
+	pages map[int]*page // those with lines that are open, or to launch
+	open  map[workflows.Place]*watched
+	ended chan ended
+}
+
+// page is a page of the manifest and what became of its lines.
+type page struct {
+	lines    []Line
+	outcomes map[int]report.Outcome // by the line's place in the page
+	dirty    bool
+}
+
+// watched is a device whose run is watched.
+type watched struct {
+	line  Line
+	since time.Time
+	stop  context.CancelFunc
+}
+
+type ended struct {
+	at      workflows.Place
+	outcome report.Outcome
+	err     error // of the watching; nothing is known of the run
+}
+
+// window is how many runs may be under way: enough to keep the slowest API busy while a device is at
+// any of its steps.
+func (s *shift) window() int {
+	if s.in.InFlight > 0 {
+		return s.in.InFlight
+	}
+	const least, most, unlimited, seconds = 16, 256, 48, 4
+	if s.progress.Ceiling == 0 {
+		return unlimited
+	}
+	return max(least, min(most, int(s.progress.Ceiling*seconds)))
+}
+
+// takeUp watches again what was open.
+func (s *shift) takeUp(ctx context.Context) error {
+	open := s.progress.Open
+	s.progress.Open = nil
+	for _, at := range open {
+		if err := s.launch(ctx, at, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time.Duration) error {
+	beat, holds := time.NewTicker(beatInterval), time.NewTicker(holdInterval)
+	defer beat.Stop()
+	defer holds.Stop()
+	over := time.NewTimer(lasts)
+	defer over.Stop()
+	for {
+		for s.mayLaunch() {
+			if err := s.launchNext(ctx); err != nil {
+				return err
+			}
+		}
+		if s.progress.Stopped != "" || len(s.open) == 0 && (s.drain || s.launchedAll()) {
+			return nil
+		}
+		select {
+		case e := <-s.ended:
+			if err := s.note(e); err != nil {
+				return err
+			}
+		case <-beat.C:
+			err := s.flush(ctx)
+			activity.RecordHeartbeat(ctx, s.told)
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+		case <-holds.C:
+			if err := s.findHeld(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		case <-workerStops:
+			return nil
+		case <-over.C:
+			return nil
+		}
+	}
+}
+
+func (s *shift) launchedAll() bool { return s.progress.Next.Page >= s.in.Pages }
+
+func (s *shift) mayLaunch() bool {
+	return !s.drain && s.progress.Stopped == "" && !s.launchedAll() && len(s.open) < s.window()
+}
+
+// launchNext launches the next line and moves on.
+func (s *shift) launchNext(ctx context.Context) error {
+	at := s.progress.Next
+	p, err := s.page(ctx, at.Page)
+	if err != nil {
+		return err
+	}
+	if at.Line >= len(p.lines) {
+		s.progress.Next = workflows.Place{Page: at.Page + 1}
+		return nil
+	}
+	s.progress.Next.Line++
+	return s.launch(ctx, at, s.repeated)
+}
+
+func (s *shift) page(ctx context.Context, n int) (*page, error) {
+	if p := s.pages[n]; p != nil {
+		return p, nil
+	}
+	lines, err := s.files.Page(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	told, err := s.files.Part(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	p := &page{lines: lines, outcomes: map[int]report.Outcome{}}
+	for i, line := range lines {
+		if at, found := slices.BinarySearchFunc(told, line.Number, func(o report.Outcome, n int) int { return cmp.Compare(o.Line, n) }); found {
+			p.outcomes[i] = told[at]
+		}
+	}
+	s.pages[n] = p
+	return p, nil
+}
+
+// launch launches a line's device, or takes up its run again, and has it watched.
+func (s *shift) launch(ctx context.Context, at workflows.Place, again bool) error {
+	p, err := s.page(ctx, at.Page)
+	if err != nil {
+		return err
+	}
+	watching, stop := context.WithCancel(s.ctx)
+	w := &watched{line: p.lines[at.Line], since: time.Now(), stop: stop}
+	s.open[at] = w
+	known, told := p.outcomes[at.Line]
+	go func() {
+		outcome, err := known, error(nil)
+		if !told {
+			outcome, err = s.provision(watching, w.line, again)
+		}
+		select {
+		case s.ended <- ended{at, outcome, err}:
+		case <-watching.Done():
+		}
+	}()
+	return nil
+}
+
+// note takes in what became of a device.
+func (s *shift) note(e ended) error {
+	w, open := s.open[e.at]
+	if !open {
+		return nil // it was held
+	}
+	if e.err != nil {
+		return e.err
+	}
+	w.stop()
+	delete(s.open, e.at)
+	s.count(e.outcome)
+	p := s.pages[e.at.Page]
+	p.outcomes[e.at.Line], p.dirty = e.outcome, true
+	return nil
+}
+
+func (s *shift) places() []workflows.Place {
+	return slices.SortedFunc(maps.Keys(s.open), func(a, b workflows.Place) int {
+		return cmp.Or(cmp.Compare(a.Page, b.Page), cmp.Compare(a.Line, b.Line))
+	})
+}
+
+// flush writes the parts of the report that have changed, and forgets the pages that are done. After
+// it, the progress can be told: whoever goes on from there finds the report as complete.
+func (s *shift) flush(ctx context.Context) error {
+	inUse := map[int]bool{s.progress.Next.Page: true}
+	for at := range s.open {
+		inUse[at.Page] = true
+	}
+	for n, p := range s.pages {
+		if p.dirty {
+			outcomes := make([]report.Outcome, 0, len(p.outcomes))
+			for _, i := range slices.Sorted(maps.Keys(p.outcomes)) {
+				outcomes = append(outcomes, p.outcomes[i])
+			}
+			if err := s.files.PutPart(ctx, n, outcomes); err != nil {
+				return err
+			}
+			p.dirty = false
+		}
+		if !inUse[n] {
+			delete(s.pages, n)
+		}
+	}
+	s.progress.Open = s.places()
+	s.told = s.progress
+	s.told.Recent = slices.Clone(s.progress.Recent)
+	return nil
+}

@@ -1,0 +1,152 @@
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"golang.org/x/sync/errgroup"
+
+	"edgefleet/internal/fleet"
+	"edgefleet/internal/report"
+	"edgefleet/workflows"
+)
+
+// Report reads what became of the devices of an onboarding.
+type Report struct {
+	files Files
+	pages int
+	next  workflows.Place // the first line that was not launched
+	// later is what became, by line, of devices that the parts leave open.
+	later map[int]report.Outcome
+}
+
+// NewReport is the report of an onboarding that has so many pages and has launched what is before next.
+func NewReport(files Files, pages int, next workflows.Place) *Report {
+	return &Report{files: files, pages: pages, next: next, later: map[int]report.Outcome{}}
+}
+
+// CountPages is how many pages an onboarding's manifest has, where nobody else knows.
+func (f Files) CountPages(ctx context.Context) (n int, err error) {
+	for ; ; n++ {
+		switch _, err := f.Page(ctx, n); {
+		case errors.Is(err, errMissing):
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+	}
+}
+
+// parallelLooks is how many runs are asked for at a time.
+const parallelLooks = 16
+
+// LookAgain asks Temporal what has become of the devices that were held, or under way, when the
+// onboarding last saw them.
+func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelLooks)
+	var mu sync.Mutex
+	for o, err := range r.Outcomes(ctx) {
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		if o.State != report.Held && o.State != report.Running || o.WorkflowID == "" {
+			continue
+		}
+		group.Go(func() error {
+			now, err := lookAt(groupCtx, c, o)
+			mu.Lock()
+			defer mu.Unlock()
+			r.later[o.Line] = now
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// lookAt is the device as its latest run has it now.
+func lookAt(ctx context.Context, c client.Client, o report.Outcome) (report.Outcome, error) {
+	described, err := c.DescribeWorkflowExecution(ctx, o.WorkflowID, "")
+	var missing *serviceerror.NotFound
+	if errors.As(err, &missing) {
+		return o, nil // its history has expired
+	}
+	if err != nil {
+		return o, err
+	}
+	info := described.GetWorkflowExecutionInfo()
+	if info.GetType().GetName() != "ProvisionDevice" {
+		return o, nil
+	}
+	if info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		if stateIn(info) == workflows.Held {
+			return heldOutcome(Line{o.Line, fleet.Device{Name: o.Device, Thing: o.Thing}}, info), nil
+		}
+		o.State, o.Step, o.ErrorType, o.Error = report.Running, "", "", ""
+		o.EndedAt, o.DurationMS = o.StartedAt, 0
+		return o, nil
+	}
+	o.StartedAt, o.EndedAt = info.GetStartTime().AsTime(), info.GetCloseTime().AsTime()
+	o.Step, o.ErrorType, o.Error = "", "", ""
+	return Watch(ctx, c, c.GetWorkflow(ctx, o.WorkflowID, info.GetExecution().GetRunId()), o)
+}
+
+// stateIn is what a run off the happy path says of itself.
+func stateIn(info *workflow.WorkflowExecutionInfo) (said workflows.State) {
+	if payload := info.GetSearchAttributes().GetIndexedFields()[workflows.ProvisionState.GetName()]; payload != nil {
+		_ = converter.GetDefaultDataConverter().FromPayload(payload, &said) // one that cannot be read says nothing
+	}
+	return said
+}
+
+// Outcomes are those of all lines, in their order; it may be called again.
+func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] {
+	return func(yield func(report.Outcome, error) bool) {
+		for n := range r.pages {
+			outcomes, err := r.page(ctx, n)
+			if err != nil {
+				yield(report.Outcome{}, err)
+				return
+			}
+			for _, o := range outcomes {
+				if later, has := r.later[o.Line]; has {
+					o = later
+				}
+				if !yield(o, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// page is what became of the lines of a page. Those that no part tells of are under way, or to come.
+func (r *Report) page(ctx context.Context, n int) ([]report.Outcome, error) {
+	told, err := r.files.Part(ctx, n)
+	if err != nil || len(told) == PageLines {
+		return told, err
+	}
+	lines, err := r.files.Page(ctx, n)
+	if err != nil || len(told) == len(lines) {
+		return told, err
+	}
+	outcomes := make([]report.Outcome, len(lines))
+	for i, line := range lines {
+		if len(told) > 0 && told[0].Line == line.Number {
+			outcomes[i], told = told[0], told[1:]
+			continue
+		}
+		outcomes[i] = report.Outcome{Line: line.Number, Device: line.Name, Thing: line.Thing, State: report.NotStarted, RetrySafe: true}
+		if n < r.next.Page || n == r.next.Page && i < r.next.Line {
+			outcomes[i].State = report.Running
+		}
+	}
+	return outcomes, nil
+}

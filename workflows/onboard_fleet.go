@@ -1,0 +1,247 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"edgefleet/internal/fleet"
+)
+
+// OnboardInput is a manifest's devices to provision in a fleet.
+type OnboardInput struct {
+	Fleet    fleet.Spec  `json:"fleet"`
+	Name     string      `json:"name"`
+	Manifest string      `json:"manifest"` // where it came from
+	SHA256   string      `json:"sha256"`   // of it, as it was read
+	Files    fleet.S3URI `json:"files"`    // where its pages are, and the report goes
+	Pages    int         `json:"pages"`
+	Devices  int         `json:"devices"`
+	InFlight int         `json:"inFlight,omitempty"` // how many runs may be under way; 0: as the quotas ask for
+	Stop     StopRule    `json:"stop"`
+
+	// Carried from run to run.
+	Prepared *PreparedFleet `json:"prepared,omitempty"`
+	Progress Progress       `json:"progress"`
+	State    State          `json:"state,omitempty"`
+	Why      string         `json:"why,omitempty"`
+}
+
+// StopRule says when an onboarding stops launching: when the same permanent error, at the same step,
+// has come InARow times, or for Percent of the last 100 devices. 0: never.
+type StopRule struct {
+	InARow  int `json:"inARow"`
+	Percent int `json:"percent"`
+}
+
+// DefaultStopRule is what holds where nothing else is said.
+var DefaultStopRule = StopRule{InARow: 5, Percent: 20}
+
+// Place is a line of the manifest: Line counts from 0 within the Page, which counts from 0.
+type Place struct {
+	Page int `json:"page"`
+	Line int `json:"line"`
+}
+
+// Counts are an onboarding's devices by what became of them.
+type Counts struct {
+	Provisioned int `json:"provisioned"`
+	Already     int `json:"already"` // provisioned before
+	Held        int `json:"held"`
+	Failed      int `json:"failed"` // rolled back, or ended otherwise
+}
+
+// Ended is how many devices the onboarding is done with; held ones wait for an operator.
+func (c Counts) Ended() int { return c.Provisioned + c.Already + c.Held + c.Failed }
+
+// Progress is where an onboarding stands. It is in the heartbeats of LaunchDevices and in its result.
+type Progress struct {
+	Next    Place   `json:"next"`           // the first line that was not launched
+	Open    []Place `json:"open,omitempty"` // launched, and not ended when last seen
+	Counts  Counts  `json:"counts"`
+	Ceiling float64 `json:"ceiling,omitempty"` // devices a second that the quotas allow; 0: any
+	// Recent are the errors, "" for none, that the last devices ended with, the latest last.
+	Recent  []string `json:"recent,omitempty"`
+	Stopped string   `json:"stopped,omitempty"` // why the line stopped
+}
+
+// The states of an onboarding.
+const (
+	Running   State = "running"
+	Paused    State = "paused"    // by an operator
+	Stopped   State = "stopped"   // by the stop rule, or by what concerns every device
+	Canceled  State = "canceled"  // nothing more is launched
+	Completed State = "completed" // every line was dealt with
+)
+
+// OnboardStatus is an onboarding as its memo, and its result, tell it.
+type OnboardStatus struct {
+	State    State          `json:"state"`
+	Why      string         `json:"why,omitempty"`
+	Fleet    string         `json:"fleet"`
+	Registry fleet.Registry `json:"registry"`
+	Name     string         `json:"name"`
+	Manifest string         `json:"manifest"`
+	SHA256   string         `json:"sha256"`
+	Files    fleet.S3URI    `json:"files"`
+	Pages    int            `json:"pages"`
+	Devices  int            `json:"devices"`
+	Counts   Counts         `json:"counts"`
+	InFlight int            `json:"inFlight"`
+	Ceiling  float64        `json:"ceiling,omitempty"` // devices a second; 0: any
+}
+
+// OnboardMemo is the memo's field that holds an OnboardStatus.
+const OnboardMemo = "onboarding"
+
+// LaunchInput is what the activity LaunchDevices needs. It launches devices from Progress.Next on and
+// watches those that are open, for as long as For, or until there are no more. With Drain it
+// launches none.
+type LaunchInput struct {
+	Onboarding OnboardInput  `json:"onboarding"` // with Prepared and Progress
+	Drain      bool          `json:"drain,omitempty"`
+	For        time.Duration `json:"for"`
+}
+
+// The activity's times. It heartbeats every second; a worker that dies costs the timeout.
+const (
+	launchShift            = time.Minute
+	launchHeartbeatTimeout = 5 * time.Second
+	launchTimeout          = 10 * time.Minute
+)
+
+// onboarding is the state of one OnboardFleet.
+type onboarding struct {
+	in        OnboardInput
+	interrupt func() // ends the shift that runs, for what was decided
+	stuck     bool   // the last shift failed; another waits for a decision
+}
+
+// OnboardFleet provisions a manifest's devices: it has LaunchDevices launch their runs, a shift at a time,
+// and decides between the shifts what an operator, the stop rule or a cancellation asks for. The
+// devices' runs are no children: they outlive it, and it costs Temporal less.
+func OnboardFleet(ctx workflow.Context, in OnboardInput) (OnboardStatus, error) {
+	o := &onboarding{in: in, interrupt: func() {}}
+	if o.in.State == "" {
+		o.in.State = Running
+	}
+	detached, _ := workflow.NewDisconnectedContext(ctx) // a cancellation is a decision, as by the update
+	if err := o.listen(ctx, detached); err != nil {
+		return OnboardStatus{}, err
+	}
+	for {
+		switch {
+		case o.in.State == Running && o.in.Prepared == nil:
+			o.prepare(detached)
+		case !o.stuck && (o.in.State == Running && o.in.Progress.Next.Page < in.Pages || len(o.in.Progress.Open) > 0):
+			o.shift(detached)
+		case o.in.State == Running:
+			o.set(detached, Completed, "")
+			return o.status(), nil
+		case o.in.State == Canceled:
+			if ctx.Err() != nil {
+				return OnboardStatus{}, temporal.NewCanceledError(o.status())
+			}
+			return o.status(), nil
+		default:
+			state := o.in.State
+			if err := workflow.Await(detached, func() bool { return o.in.State != state }); err != nil {
+				return OnboardStatus{}, err
+			}
+		}
+		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && workflow.AllHandlersFinished(ctx) && ctx.Err() == nil {
+			return OnboardStatus{}, workflow.NewContinueAsNewError(ctx, OnboardFleet, o.in)
+		}
+	}
+}
+
+// prepare makes what the devices share. What goes wrong there concerns them all: the line stops.
+func (o *onboarding) prepare(ctx workflow.Context) {
+	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID:            preparationID(o.in.Fleet.Name, "onboarding/"+o.in.Name),
+		TypedSearchAttributes: SearchAttributes(o.in.Fleet.Name),
+		StaticSummary:         PrepareSummary(o.in.Fleet),
+		StaticDetails:         PrepareDetails(o.in.Fleet),
+		Priority:              temporal.Priority{PriorityKey: DefaultPriority},
+	})
+	var prepared PreparedFleet
+	if err := workflow.ExecuteChildWorkflow(ctx, PrepareFleet, o.in.Fleet).Get(ctx, &prepared); err != nil {
+		_, message := explain(err)
+		o.stop(ctx, message)
+		return
+	}
+	prepared.Resources = nil // the devices' runs need not tell them
+	o.in.Prepared = &prepared
+	o.tell(ctx)
+}
+
+// shift launches and watches devices for a while.
+func (o *onboarding) shift(ctx workflow.Context) {
+	shiftCtx, interrupt := workflow.WithCancel(ctx)
+	o.interrupt = interrupt
+	options := stepOptions(o.summary())
+	options.StartToCloseTimeout, options.ScheduleToCloseTimeout = launchTimeout, 0
+	options.HeartbeatTimeout = launchHeartbeatTimeout
+	options.RetryPolicy.MaximumInterval = 10 * time.Second
+	options.Priority = temporal.Priority{PriorityKey: DefaultPriority}
+	progress, err := call[Progress](shiftCtx, options, "LaunchDevices", LaunchInput{
+		Onboarding: o.in, Drain: o.in.State != Running, For: launchShift,
+	})
+	o.interrupt = func() {}
+	switch {
+	case temporal.IsCanceledError(err): // it was interrupted before it began
+	case err != nil:
+		_, message := explain(err)
+		o.stuck = true
+		o.stop(ctx, message)
+	default:
+		o.in.Progress = progress
+		if progress.Stopped != "" {
+			o.stop(ctx, progress.Stopped)
+			return
+		}
+		o.tell(ctx)
+	}
+}
+
+// stop stops the line, unless it has stopped already, for whatever reason.
+func (o *onboarding) stop(ctx workflow.Context, why string) {
+	o.in.Progress.Stopped, o.in.Progress.Recent = "", nil
+	if o.in.State == Running {
+		o.set(ctx, Stopped, why)
+	}
+}
+
+func (o *onboarding) set(ctx workflow.Context, state State, why string) {
+	o.in.State, o.in.Why = state, why
+	if state == Running {
+		o.stuck = false
+	}
+	o.interrupt()
+	o.tell(ctx)
+}
+
+// tell brings the memo, and what the Temporal UI shows, up to date.
+func (o *onboarding) tell(ctx workflow.Context) {
+	status := o.status()
+	workflow.SetCurrentDetails(ctx, onboardingDetails(status))
+	if err := workflow.UpsertMemo(ctx, map[string]any{OnboardMemo: status}); err != nil {
+		workflow.GetLogger(ctx).Error("the onboarding's memo could not be brought up to date", "error", err)
+	}
+}
+
+func (o *onboarding) status() OnboardStatus {
+	s := InitialStatus(o.in)
+	p := o.in.Progress
+	s.State, s.Why, s.Counts, s.InFlight, s.Ceiling = o.in.State, o.in.Why, p.Counts, len(p.Open), p.Ceiling
+	return s
+}
+
+// InitialStatus is the status of an onboarding that is to begin.
+func InitialStatus(in OnboardInput) OnboardStatus {
+	return OnboardStatus{
+		State: Running, Fleet: in.Fleet.Name, Registry: in.Fleet.Registry, Name: in.Name, Manifest: in.Manifest, SHA256: in.SHA256,
+		Files: in.Files, Pages: in.Pages, Devices: in.Devices,
+	}
+}
