@@ -69,7 +69,7 @@ func (r *deviceRun) certificateInput() activities.CertificateInput {
 	return activities.CertificateInput{
 		Device: r.in.Device.Name, Thing: r.in.Device.Thing, Policy: r.fleet.Policy, Bundle: r.bundle,
 		Keys: r.in.Fleet.Keys, KeyType: r.in.Fleet.KeyType, CSR: r.in.Device.CSR,
-		RootCA: r.fleet.RootCA, Since: r.started, Run: r.id,
+		RootCA: r.fleet.RootCA, Since: r.started, Again: r.again, Run: r.id,
 	}
 }
 
@@ -80,6 +80,7 @@ func (r *deviceRun) issueCertificate(ctx workflow.Context) (_ activities.Resourc
 		in := r.certificateInput()
 		in.Note = r.note
 		r.certificate, err = call[activities.Certificate](ctx, options, do.IssueCertificate, in)
+		r.again = true // whatever follows, a resume too, is no first attempt
 		left := unfinished(err)
 		r.note = left.Note
 		// An attempt that left something is retried here, where a cancellation finds its note.

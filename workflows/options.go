@@ -20,8 +20,11 @@ const (
 	// It heartbeats every 2 s, so that a killed worker costs less than that.
 	issueHeartbeatTimeout = 10 * time.Second
 
-	// DefaultDeadline is when a run that is not done rolls back.
+	// DefaultDeadline is how much time a run's steps have in all.
 	DefaultDeadline = 24 * time.Hour
+
+	// prepareGrace is what a fleet's preparation has beyond its steps' time, to say what was wrong.
+	prepareGrace = time.Minute
 
 	// undoLimit is how long an undo is retried: AWS may be down for hours.
 	undoLimit = 24 * time.Hour

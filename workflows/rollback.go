@@ -17,6 +17,12 @@ type State string
 const (
 	// Provisioned: the device has proven that it can fetch AWS credentials.
 	Provisioned State = "provisioned"
+	// Held: the run cannot go on, and waits for an operator.
+	Held State = "held"
+	// Resumed: an operator let it go on.
+	Resumed State = "resumed"
+	// Unproven: all is in place, and an operator skipped the proof. The device has no record.
+	Unproven State = "unproven"
 	// RollingBack: the run is undoing what it did.
 	RollingBack State = "rolling-back"
 	// RolledBack: what the run created is gone, what it adopted is as it was.
@@ -57,6 +63,12 @@ func (r *deviceRun) rollBack(ctx workflow.Context, cause error) error {
 		at = r.begun[len(r.begun)-1].name
 	}
 	r.setState(ctx, RollingBack, ProvisionStep.ValueSet(at), ProvisionError.ValueSet(kind))
+	if r.inMemo {
+		r.setMemo(ctx, nil)
+	}
+	if n := len(r.decisions); n > 0 && r.decisions[n-1].Choice == Rollback {
+		message += " " + rollbackText(r.decisions[n-1])
+	}
 	for i := len(r.begun) - 1; i >= 0; i-- {
 		step := r.begun[i]
 		if resource, err := step.undo(r, ctx); err != nil {
@@ -76,6 +88,15 @@ func (r *deviceRun) rollBack(ctx workflow.Context, cause error) error {
 	}
 	return temporal.NewApplicationErrorWithOptions(message+" "+summaryOf(r.left, rolledBack), kind,
 		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{result}})
+}
+
+// rollbackText says who had the run rolled back, and why.
+func rollbackText(d Decided) string {
+	text := "Rollback was decided"
+	if d.By != "" {
+		text += " by " + d.By
+	}
+	return text + ": " + d.Reason + "."
 }
 
 func (r *deviceRun) setState(ctx workflow.Context, state State, more ...temporal.SearchAttributeUpdate) {
