@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"edgefleet/activities"
 	"edgefleet/internal/fleet"
 )
 
@@ -79,11 +80,13 @@ func ReadDecision(choice Choice, text []byte) (Decision, error) {
 	if err != nil {
 		return d, errors.New(string(choice) + " takes a JSON object" + err.Error() + `. It is like {"reason": "…"}; its fields are ` + fields)
 	}
-	return d, d.check()
+	return d, d.Check()
 }
 
 // strictly decodes one JSON document, and nothing that has no place in it. The error follows on "a
-// JSON object".
+// JSON object". What it does depends on the text alone, which workflowcheck cannot see for reflection.
+//
+//workflowcheck:ignore
 func strictly(text []byte, into any) error {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return errors.New(", and nothing was given")
@@ -106,7 +109,8 @@ func strictly(text []byte, into any) error {
 	return nil
 }
 
-func (d Decision) check() error {
+// Check says what is wrong with the decision, wherever a run is held.
+func (d Decision) Check() error {
 	switch {
 	case strings.TrimSpace(d.Reason) == "":
 		return errors.New("the reason is missing: it is kept in the run's result")
@@ -161,6 +165,9 @@ func (d Decision) CheckAt(step string) error {
 	}
 	return nil
 }
+
+// ErrorTypes are all that a run can be held by.
+func ErrorTypes() []string { return append(activities.ErrorTypes(), unknownError) }
 
 // corrects tells whether the decision changes what the fleet specification says.
 func (d Decision) corrects() bool { return d.RoleARN != "" || d.Bundles != (fleet.S3URI{}) }

@@ -111,6 +111,9 @@ func stuckOn(left []Leftover, steps ...string) activities.Undo {
 	return activities.Undo{Stuck: slices.ContainsFunc(left, func(l Leftover) bool { return slices.Contains(steps, l.Step) })}
 }
 
+// unknownError is the type of an error that has none of its own.
+const unknownError = "Unknown"
+
 // explain tells an error's type, and its message without what only says where it came from.
 func explain(err error) (kind, message string) {
 	var said *temporal.ApplicationError
@@ -123,7 +126,7 @@ func explain(err error) (kind, message string) {
 	case errors.As(err, &timeout):
 		return activities.Unavailable, "No worker brought the step to an end in its time. What to do: check that workers run and reach AWS."
 	}
-	return "Unknown", err.Error()
+	return unknownError, err.Error()
 }
 
 // What a removal says when nothing went wrong.
