@@ -36,8 +36,9 @@ type CertificateInput struct {
 	KeyType fleet.KeyType `json:"keyType,omitempty"` // of a key that we make
 	CSR     string        `json:"csr,omitempty"`     // the device's own, in PEM
 	RootCA  RootCA        `json:"rootCa"`
-	Note    AttemptNote   `json:"note,omitzero"` // of an earlier attempt, whose heartbeat is gone
-	Since   time.Time     `json:"since"`         // no certificate of this run is older
+	Note    AttemptNote   `json:"note,omitzero"`   // of an earlier attempt, whose heartbeat is gone
+	Since   time.Time     `json:"since"`           // no certificate of this run is older
+	Again   bool          `json:"again,omitempty"` // an earlier call of this activity may have obtained it
 	Run     string        `json:"run"`
 }
 

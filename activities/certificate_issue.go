@@ -197,7 +197,7 @@ func (a *Activities) issueWithKeyOfDevice(ctx context.Context, in CertificateInp
 		return Certificate{}, failed(InvalidInput, fmt.Sprintf("reading the certificate request of device %q", in.Device), "%v", err)
 	}
 	since := time.Time{}
-	if activity.GetInfo(ctx).Attempt > 1 {
+	if in.Again || activity.GetInfo(ctx).Attempt > 1 {
 		since = in.Since
 	}
 	return a.issueFromRequest(ctx, in, in.CSR, since)

@@ -66,13 +66,16 @@ func (a *Activities) certificateOfRun(ctx context.Context, in CertificateInput) 
 		}
 		return certificateID(parsed), nil
 	}
-	if !errors.Is(err, errMissing) {
+	if !errors.Is(err, errMissing) && !IsType(err, NotFound) { // a bucket that is not there holds nothing
 		return "", err
 	}
 	request, since := in.CSR, in.Since
 	switch in.Keys {
 	case fleet.KeysAWS, fleet.KeysCSR:
 		key, err := a.get(ctx, in.Bundle, privateKeyFile)
+		if IsType(err, NotFound) {
+			return "", errMissing
+		}
 		if err != nil {
 			return "", err
 		}

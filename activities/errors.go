@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -35,19 +37,30 @@ const (
 type errorType struct {
 	retried bool
 	advice  string
+	causes  string // the likely ones, for whoever finds a run held by it
 }
 
 var errorTypes = map[string]errorType{
-	InvalidInput:    {false, "correct the fleet specification or the manifest and start again"},
-	AccessDenied:    {false, "check the worker's AWS credentials and region, and that its IAM policy allows this call"},
-	Conflict:        {false, "make the specification fit what exists, or remove what exists if nothing uses it"},
-	NotFound:        {false, "check the name, AWS_REGION and the account; `starter fleet apply` makes what the fleet needs"},
-	QuotaExceeded:   {false, "have the quota raised in Service Quotas, or remove what is no longer used"},
-	RegistryRetired: {false, "AWS ended SageMaker Edge Manager on 2024-04-26: set `registry: iot-core` in the fleet specification"},
-	StateConflict:   {false, "look at the resource's state in AWS and mend it, then start again"},
-	Throttled:       {true, "it is retried; if it lasts, other programs use up the account's quota"},
-	Unavailable:     {true, "it is retried; if it lasts, check AWS_ENDPOINT_URL, AWS_REGION, the network and the AWS Health Dashboard"},
-	NotYetEffective: {true, "it is retried: a detach takes seconds to take effect, a policy 6 to 8 minutes; if it lasts, check what is attached to the certificate and that its status is right"},
+	InvalidInput: {false, "correct the fleet specification or the manifest",
+		"a value that AWS refuses, such as a role that does not exist; or a bucket of another region. A wrong roleArn or bundles can be corrected with the resume, anything else needs a rollback and a new run"},
+	AccessDenied: {false, "check the worker's AWS credentials and region, and that its IAM policy allows this call",
+		"the worker's IAM policy lacks this action or resource; a service control policy or the bucket's policy denies it; the credentials are another account's, or were revoked"},
+	Conflict: {false, "make the specification fit what exists, or remove what exists if nothing uses it",
+		"the name is in use, for another type, role or thing; or something was changed by hand after another run had made it"},
+	NotFound: {false, "check the name, AWS_REGION and the account; `starter fleet apply` makes what the fleet needs",
+		"something that the fleet shares was deleted (bucket, policy, role alias, device fleet); or the worker's region or account is another one"},
+	QuotaExceeded: {false, "have the quota raised in Service Quotas, or remove what is no longer used",
+		"the account has as many devices, fleets or certificates as it may have"},
+	RegistryRetired: {false, "AWS ended SageMaker Edge Manager on 2024-04-26: set `registry: iot-core` in the fleet specification",
+		"the fleet's registry is sagemaker-edge, and this AWS no longer has it. No resume helps: roll back, and provision with registry: iot-core"},
+	StateConflict: {false, "look at the resource's state in AWS and mend it",
+		"a certificate was revoked or deleted by hand, or a bundle has lost one of its files"},
+	Throttled: {true, "it is retried; if it lasts, other programs use up the account's quota",
+		"other programs use the same APIs of this account and region; or the account's quotas are lower than those that the workers keep"},
+	Unavailable: {true, "it is retried; if it lasts, check AWS_ENDPOINT_URL, AWS_REGION, the network and the AWS Health Dashboard",
+		"AWS is, or was, out of reach for longer than the step's time; or no worker ran"},
+	NotYetEffective: {true, "it is retried: a detach takes seconds to take effect, a policy 6 to 8 minutes; if it lasts, check what is attached to the certificate and that its status is right",
+		"the role does not trust credentials.iot.amazonaws.com; the fleet's policy is for another role alias; the certificate was made INACTIVE, or its policy or thing detached, by hand"},
 }
 
 // IsPermanent tells the type of an error that retrying cannot mend.
@@ -55,6 +68,12 @@ func IsPermanent(kind string) bool {
 	t, known := errorTypes[kind]
 	return known && !t.retried
 }
+
+// LikelyCauses are those of an error that made a run hold, by its type; empty for a type that is not ours.
+func LikelyCauses(kind string) string { return errorTypes[kind].causes }
+
+// ErrorTypes are all types of errors that activities fail with.
+func ErrorTypes() []string { return slices.Sorted(maps.Keys(errorTypes)) }
 
 // ErrorDetails travel with an application error for programs; people read its message.
 type ErrorDetails struct {

@@ -16,7 +16,7 @@ import (
 // retryNoteInterval is how often the run is asked whether a step is being retried.
 const retryNoteInterval = time.Second
 
-// follow shows a run's steps as they happen and returns it when it has closed. quiet shows only
+// follow shows a run's steps as they happen and returns it when it has closed or is held. quiet shows only
 // what went wrong, on stderr.
 func (a *app) follow(ctx context.Context, t *temporal, run client.WorkflowRun, quiet bool) (*runView, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -75,11 +75,21 @@ func (a *app) follow(ctx context.Context, t *temporal, run client.WorkflowRun, q
 			if step := view.apply(n.event); step != nil && !quiet && step.State != stepRunning {
 				a.printStep(step)
 			}
-			if view.Outcome != "" {
+			if view.Outcome != "" || view.Held != nil && t.isHeld(ctx, run, view.Held) {
 				return view, nil
 			}
 		}
 	}
+}
+
+// isHeld tells whether a hold that the history tells of lasts: it may be long over.
+func (t *temporal) isHeld(ctx context.Context, run client.WorkflowRun, hold *workflows.Hold) bool {
+	described, err := t.DescribeWorkflowExecution(ctx, run.GetID(), run.GetRunID())
+	if err != nil {
+		return true // as the history has it
+	}
+	now := holdOf(described.GetWorkflowExecutionInfo().GetMemo())
+	return now != nil && now.Since.Equal(hold.Since)
 }
 
 func (a *app) printStep(s *stepView) {

@@ -1,5 +1,5 @@
 // Command starter is edgefleet's command line: it starts runs on Temporal, watches them and
-// reports. It exits with 0 when done, 1 when a run failed or something was not to be had, 2 for
+// reports. It exits with 0 when done, 1 when a run failed or is held, or something was not to be had, 2 for
 // wrong usage or input, before anything was started.
 package main
 
@@ -79,7 +79,8 @@ func (a *app) command() *cobra.Command {
 	root.PersistentFlags().StringVarP(&output, "output", "o", output, "table or json")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(a.devCommand(), a.fleetCommand(), a.provisionCommand(), a.decommissionCommand(), a.statusCommand(),
-		a.auditCommand(), a.sweepCommand(), a.onboardCommand(), a.onboardingCommand(), a.reportCommand())
+		a.auditCommand(), a.sweepCommand(), a.onboardCommand(), a.onboardingCommand(), a.reportCommand(),
+		a.heldCommand(), a.resumeCommand(), a.rollbackCommand())
 	return root
 }
 

@@ -16,7 +16,7 @@ import (
 
 const (
 	watchInterval = 500 * time.Millisecond
-	lineInterval  = 5 * time.Second  // without a terminal
+	onboardingLineInterval  = 5 * time.Second  // without a terminal
 	rateWindow    = 20 * time.Second // that a rate is measured over
 )
 
@@ -151,7 +151,7 @@ func (v *lineView) show(s onboardingStatus) {
 	now := time.Now()
 	v.pace.add(s.Counts.Ended(), now)
 	final := s.ClosedAt != nil
-	if now.Sub(v.told) < lineInterval && !final {
+	if now.Sub(v.told) < onboardingLineInterval && !final {
 		return
 	}
 	if line := v.pace.line(s); line != v.last {

@@ -46,7 +46,9 @@ func (a *app) provisionCommand() *cobra.Command {
 				TypedSearchAttributes: workflows.SearchAttributes(spec.Name),
 				StaticSummary:         workflows.ProvisionSummary(spec, device),
 				StaticDetails:         workflows.ProvisionDetails(spec, device),
-			}, "ProvisionDevice", workflows.ProvisionInput{Fleet: spec, Device: device, Deadline: deadline})
+			}, "ProvisionDevice", workflows.ProvisionInput{
+				Fleet: spec, Device: device, Deadline: deadline, OnFailure: workflows.OnFailure(onFailure),
+			})
 			if err != nil {
 				return err
 			}
@@ -58,30 +60,29 @@ func (a *app) provisionCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if view.Held != nil && view.Outcome == "" {
+				return a.reportHeld(run.GetID(), run.GetRunID(), view)
+			}
 			var result workflows.ProvisionResult
 			if err := a.outcome(view, run, &result); err != nil {
 				return err
 			}
-			if a.json {
-				return a.printJSON(result)
-			}
-			a.printProvisioned(result)
-			return nil
+			return a.reportProvisioned(result)
 		},
 	}
 	specFlag(cmd, &file)
 	cmd.Flags().StringArrayVar(&attributes, "attribute", nil, "NAME=VALUE for the device's thing, beside the fleet's; may be repeated")
 	cmd.Flags().StringVar(&csr, "csr", "", "the device's own certificate request (PEM), where the fleet's keys are the devices'")
-	cmd.Flags().StringVar(&onFailure, "on-failure", "rollback", "what becomes of a run that cannot go on: rollback undoes what it did")
-	cmd.Flags().DurationVar(&deadline, "deadline", workflows.DefaultDeadline, "when a run that is not done rolls back, from its start")
+	cmd.Flags().StringVar(&onFailure, "on-failure", string(workflows.HoldOnFailure), "what becomes of a run that cannot go on: hold waits for an operator, rollback undoes what it did")
+	cmd.Flags().DurationVar(&deadline, "deadline", workflows.DefaultDeadline, "the time that the steps have in all, from the start and anew from each resume; then the run does what --on-failure says")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "start the run and return")
 	return cmd
 }
 
 func checkProvisionFlags(onFailure string, deadline time.Duration) error {
 	var bad fleet.InvalidInput
-	if onFailure != "rollback" {
-		bad = append(bad, fleet.Problem{Source: "--on-failure", Reason: fmt.Sprintf("%q is not to be had: rollback is", onFailure)})
+	if onFailure != string(workflows.HoldOnFailure) && onFailure != string(workflows.RollbackOnFailure) {
+		bad = append(bad, fleet.Problem{Source: "--on-failure", Reason: fmt.Sprintf("%q is not to be had: hold and rollback are", onFailure)})
 	}
 	if deadline < time.Second {
 		bad = append(bad, fleet.Problem{Source: "--deadline", Reason: fmt.Sprintf("%s is too short for any run", deadline)})
@@ -154,6 +155,22 @@ func (a *app) announce(run client.WorkflowRun, joined bool) {
 	}
 }
 
+// reportProvisioned shows what a run came to that ended well, or without its proof: then it is not
+// provisioned, and an error.
+func (a *app) reportProvisioned(r workflows.ProvisionResult) error {
+	var err error
+	if a.json {
+		err = a.printJSON(r)
+	} else if r.State == workflows.Provisioned {
+		a.printProvisioned(r)
+	}
+	if r.State == workflows.Unproven {
+		fmt.Fprintf(a.errs, "%s is in place and not proven: an operator skipped the proof. `starter provision` proves it.\n", r.Device)
+		err = errors.Join(err, reportedError{errors.New("not proven")})
+	}
+	return err
+}
+
 func (a *app) printProvisioned(r workflows.ProvisionResult) {
 	own := fmt.Sprintf("its own certificate fetched AWS credentials (they expire %s)", r.Proof.CredentialsExpire.Local().Format("15:04:05"))
 	key := r.Device + "/private.pem.key"
@@ -178,6 +195,7 @@ type failedRun struct {
 	ErrorType  string               `json:"errorType,omitempty"`
 	Error      string               `json:"error"`
 	Left       []workflows.Leftover `json:"left,omitempty"` // what could not be undone
+	Hold       *workflows.Hold      `json:"hold,omitempty"` // of a run that waits for an operator
 }
 
 // outcome reads a closed run's result; one that did not complete is shown and returned as an error.
@@ -191,7 +209,7 @@ func (a *app) outcome(view *runView, run client.WorkflowRun, result any) error {
 	}
 	end := view.ending()
 	if a.json {
-		failed := failedRun{cmp.Or(end.State, "failed"), run.GetID(), run.GetRunID(), view.Steps, kind, message, end.Left}
+		failed := failedRun{cmp.Or(end.State, "failed"), run.GetID(), run.GetRunID(), view.Steps, kind, message, end.Left, nil}
 		if err := a.printJSON(failed); err != nil {
 			return err
 		}

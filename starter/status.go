@@ -15,7 +15,6 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflow/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 
 	"edgefleet/internal/fleet"
@@ -83,6 +82,8 @@ type deviceStatus struct {
 	RunID      string     `json:"runId"`
 	StartedAt  time.Time  `json:"startedAt"`
 	ClosedAt   *time.Time `json:"closedAt,omitempty"`
+	// Hold is where, why and until when the run waits for an operator, while it does.
+	Hold *workflows.Hold `json:"hold,omitempty"`
 }
 
 var stateOfStatus = map[enums.WorkflowExecutionStatus]string{
@@ -105,8 +106,9 @@ func stateOf(info *workflow.WorkflowExecutionInfo) string {
 	var said string
 	payload := info.GetSearchAttributes().GetIndexedFields()[workflows.ProvisionState.GetName()]
 	if payload != nil && converter.GetDefaultDataConverter().FromPayload(payload, &said) == nil && said != "" {
-		// One that was terminated in the middle says what it was doing.
-		if running := info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING; running || said != string(workflows.RollingBack) {
+		// One that has ended may say what it was doing before.
+		over := said == string(workflows.RolledBack) || said == string(workflows.RollbackIncomplete) || said == string(workflows.Unproven)
+		if over || info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
 			return said
 		}
 	}
@@ -129,6 +131,8 @@ func newDeviceStatus(info *workflow.WorkflowExecutionInfo) deviceStatus {
 	if info.GetCloseTime() != nil {
 		closed := info.GetCloseTime().AsTime()
 		d.ClosedAt = &closed
+	} else {
+		d.Hold = holdOf(info.GetMemo())
 	}
 	return d
 }
@@ -140,21 +144,14 @@ func (t *temporal) devices(ctx context.Context, fleetName string) ([]deviceStatu
 		query += fmt.Sprintf(" AND %s = '%s'", workflows.EdgeFleet.GetName(), fleetName)
 	}
 	latest := map[string]deviceStatus{}
-	request := &workflowservice.ListWorkflowExecutionsRequest{Query: query, PageSize: 1000}
-	for {
-		page, err := t.ListWorkflow(ctx, request)
-		if err != nil {
-			return nil, fmt.Errorf("listing runs on Temporal at %s: %w", t.options.HostPort, err)
+	err := t.eachRun(ctx, query, func(info *workflow.WorkflowExecutionInfo) {
+		d := newDeviceStatus(info)
+		if known, has := latest[d.WorkflowID]; !has || d.StartedAt.After(known.StartedAt) {
+			latest[d.WorkflowID] = d
 		}
-		for _, info := range page.GetExecutions() {
-			d := newDeviceStatus(info)
-			if known, has := latest[d.WorkflowID]; !has || d.StartedAt.After(known.StartedAt) {
-				latest[d.WorkflowID] = d
-			}
-		}
-		if request.NextPageToken = page.GetNextPageToken(); len(request.NextPageToken) == 0 {
-			break
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	all := make([]deviceStatus, 0, len(latest))
 	for _, d := range latest {
@@ -195,6 +192,9 @@ func (a *app) printDevices(ctx context.Context, t *temporal, fleetName string) e
 	}
 	sort.Strings(states)
 	fmt.Fprintf(a.out, "%s: %s\n", count(len(devices), "device"), strings.Join(states, ", "))
+	if byState[string(workflows.Held)] > 0 {
+		fmt.Fprintln(a.out, "`starter held` shows why runs are held, and until when.")
+	}
 	return nil
 }
 
@@ -204,7 +204,8 @@ type deviceDetail struct {
 	Steps     []*stepView                `json:"steps"`
 	ErrorType string                     `json:"errorType,omitempty"`
 	Error     string                     `json:"error,omitempty"`
-	Left      []workflows.Leftover       `json:"left,omitempty"` // what could not be undone
+	Left      []workflows.Leftover       `json:"left,omitempty"`      // what could not be undone
+	Decisions []workflows.Decided        `json:"decisions,omitempty"` // of operators, when the run was held
 	Result    *workflows.ProvisionResult `json:"result,omitempty"`
 }
 
@@ -233,12 +234,16 @@ func (a *app) printDevice(ctx context.Context, t *temporal, fleetName, device st
 	}
 	detail.Steps = view.Steps
 	detail.ErrorType, detail.Error = cause(view.Failure)
-	detail.Left = view.left()
+	detail.Left, detail.Decisions = view.left(), view.ending().Decisions
+	if h := detail.Hold; h != nil {
+		detail.ErrorType, detail.Error = h.ErrorType, h.Message
+	}
 	if view.Outcome == "completed" && described.GetWorkflowExecutionInfo().GetType().GetName() == "ProvisionDevice" {
 		detail.Result = new(workflows.ProvisionResult)
 		if err := view.Result.Get(detail.Result); err != nil {
 			return fmt.Errorf("reading the result of %s: %w", detail.WorkflowID, err)
 		}
+		detail.Decisions = detail.Result.Decisions
 	}
 	if a.json {
 		return a.printJSON(detail)
@@ -250,11 +255,18 @@ func (a *app) printDevice(ctx context.Context, t *temporal, fleetName, device st
 	if detail.ClosedAt == nil {
 		a.noteRetries(ctx, t, t.GetWorkflow(ctx, detail.WorkflowID, detail.RunID), map[string]int32{})
 	}
-	if detail.Error != "" {
+	if h := detail.Hold; h != nil {
+		fmt.Fprintf(a.out, "\nHeld at %s since %s. %s: %s\n", h.Step, h.Since.Local().Format(time.DateTime), h.ErrorType, h.Message)
+		adviseHeld(a.out, detail.WorkflowID, h)
+	}
+	for _, d := range detail.Decisions {
+		fmt.Fprintf(a.out, "\n%s at %s, %s, by %s: %s\n", d.Choice, d.Step, d.At.Local().Format(time.DateTime), cmp.Or(d.By, "somebody"), d.Reason)
+	}
+	if detail.Error != "" && detail.Hold == nil {
 		fmt.Fprintf(a.out, "\n%s: %s\n", detail.ErrorType, detail.Error)
 	}
 	a.printLeft(detail.Left)
-	if detail.Result != nil {
+	if detail.Result != nil && detail.Result.State == workflows.Provisioned {
 		a.printProvisioned(*detail.Result)
 	}
 	return nil

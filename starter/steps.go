@@ -43,6 +43,8 @@ type runView struct {
 	Outcome string // what closed the run, empty while it goes on
 	// Canceled are the details of a run that was canceled.
 	Canceled *common.Payloads
+	// Held says where the run waits for an operator, while it does.
+	Held *workflows.Hold
 
 	byEvent map[int64]*stepView // scheduled or initiated event → its step
 }
@@ -86,6 +88,10 @@ func (v *runView) apply(e *history.HistoryEvent) *stepView {
 		return v.fail(failed.GetInitiatedEventId(), failed.GetFailure(), at)
 	case enums.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED:
 		return v.end(e.GetStartChildWorkflowExecutionFailedEventAttributes().GetInitiatedEventId(), stepFailed, at)
+	case enums.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
+		if memo := e.GetWorkflowPropertiesModifiedEventAttributes().GetUpsertedMemo(); memo.GetFields()[workflows.MemoHold] != nil {
+			v.Held = holdOf(memo)
+		}
 	case enums.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
 		v.Outcome = "completed"
 		v.Result = client.NewValue(e.GetWorkflowExecutionCompletedEventAttributes().GetResult())
@@ -132,6 +138,8 @@ func decode(payloads *common.Payloads, v any) error {
 type ending struct {
 	State workflows.State      `json:"state"`
 	Left  []workflows.Leftover `json:"left"`
+	// Decisions are what operators decided when the run was held.
+	Decisions []workflows.Decided `json:"decisions"`
 }
 
 // ending reads what a run that rolled back, or could not remove everything, ended with.

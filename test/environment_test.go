@@ -139,12 +139,12 @@ func TestAccessDenied(t *testing.T) {
 	refusal := fault{Operation: "iot:CreateThing", Kind: "error", Code: "AccessDeniedException", Status: 403, Match: "denied-", Times: 1}
 
 	s.fault(t, refusal)
-	o := s.starter(t, "provision", "-f", file, "denied-01")
+	o := s.starter(t, "provision", "-f", file, "denied-01", "--on-failure", "rollback")
 	o.exits(t, 1, "AccessDenied", "AccessDeniedException", `creating thing "denied-01"`, "request id ", "What to do: ", "IAM policy")
 	assert.Contains(t, o.stdout, "✗ CreateThing", "%s", o)
 
 	s.fault(t, refusal)
-	o = s.starter(t, "provision", "-f", file, "denied-01", "-o", "json")
+	o = s.starter(t, "provision", "-f", file, "denied-01", "--on-failure", "rollback", "-o", "json")
 	o.exits(t, 1, "AccessDeniedException")
 	var failed struct {
 		State, WorkflowID, RunID, ErrorType, Error string

@@ -42,7 +42,7 @@ func TestKeysStayInTheirStore(t *testing.T) {
 			fault{Operation: "s3:PutObject", Kind: "drop-before", Match: device("lost") + "/device.pem.crt", Times: 5})
 		s.starter(t, "provision", "-f", file, device("broken")).exits(t, 0)
 		s.starter(t, "provision", "-f", file, device("lost")).exits(t, 0)
-		s.starter(t, "provision", "-f", file, device("refused"), "-o", "json").exits(t, 1, "AccessDenied")
+		s.starter(t, "provision", "-f", file, device("refused"), "--on-failure", "rollback", "-o", "json").exits(t, 1, "AccessDenied")
 		assert.Empty(t, s.pendingFaults(t))
 	}
 

@@ -44,7 +44,7 @@ func TestUndoRefused(t *testing.T) {
 			} else {
 				s.fault(t, append(test.refused, denied("iot:UpdateCertificate", 1))...)
 			}
-			o := s.starter(t, "provision", "-f", d.file, d.Name, "-o", "json")
+			o := s.starter(t, "provision", "-f", d.file, d.Name, "--on-failure", "rollback", "-o", "json")
 			o.exits(t, 1, "AccessDenied")
 			var failed struct {
 				State workflows.State

@@ -44,14 +44,14 @@ func TestRecordHistories(t *testing.T) {
 		s.saveHistory(t, workflows.FleetWorkflowID(fleet), "prepare_fleet", registry, "adopted")
 
 		s.fault(t, refusal("iot:CreateThing", device+"-refused"), refusal("iot:CreatePolicy", refused))
-		s.starter(t, append(provision, file, device+"-refused")...).exits(t, 1)
+		s.starter(t, append(provision, file, device+"-refused", "--on-failure", "rollback")...).exits(t, 1)
 		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, device+"-refused"), "provision_device", registry, "failed")
 		s.starter(t, append(apply, spec(t, refused, registry))...).exits(t, 1)
 		s.saveHistory(t, workflows.FleetWorkflowID(refused), "prepare_fleet", registry, "failed")
 
 		undone := device + "-undone"
 		s.fault(t, refusal("iot:AttachPolicy", undone))
-		s.starter(t, append(provision, file, undone)...).exits(t, 1)
+		s.starter(t, append(provision, file, undone, "--on-failure", "rollback")...).exits(t, 1)
 		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, undone), "provision_device", registry, "rolled-back")
 
 		canceled := device + "-canceled"

@@ -30,7 +30,7 @@ func TestStatus(t *testing.T) {
 	s.fault(t,
 		fault{Operation: "iot:AttachPolicy", Kind: "error", Code: "AccessDeniedException", Status: 403, Match: "edgefleet-status", Times: 1},
 		fault{Operation: "iot:CreateThing", Kind: "throttle", Match: "status-03", Times: -1})
-	s.starter(t, "provision", "-f", file, "status-02").exits(t, 1, "AccessDenied")
+	s.starter(t, "provision", "-f", file, "status-02", "--on-failure", "rollback").exits(t, 1, "AccessDenied")
 	s.starter(t, "provision", "-f", file, "status-03", "--no-wait").exits(t, 0)
 	s.provision(t, file, "status-01") // its latest run is what counts
 

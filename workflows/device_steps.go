@@ -31,7 +31,7 @@ func (r *deviceRun) createThing(ctx workflow.Context) (_ activities.Resource, er
 	if r.in.Fleet.Registry == fleet.IoTCore {
 		in.Group = r.in.Fleet.ThingGroupName()
 	}
-	r.thing, err = perform[activities.Thing](ctx, r, r.stepOptions(ctx, "thing "+in.Thing+" of type "+in.ThingType), do.CreateThing, in)
+	r.thing, err = attempt[activities.Thing](ctx, r, r.stepOptions(ctx, "thing "+in.Thing+" of type "+in.ThingType), do.CreateThing, in)
 	return r.thing.Resource, err
 }
 
@@ -46,7 +46,7 @@ func (r *deviceRun) deleteThing(ctx workflow.Context) (activities.Resource, erro
 }
 
 func (r *deviceRun) registerDevice(ctx workflow.Context) (_ activities.Resource, err error) {
-	r.registered, err = perform[activities.Resource](ctx, r, r.stepOptions(ctx, "device "+r.in.Device.Name+" in fleet "+r.in.Fleet.Name), do.RegisterDevice,
+	r.registered, err = attempt[activities.Resource](ctx, r, r.stepOptions(ctx, "device "+r.in.Device.Name+" in fleet "+r.in.Fleet.Name), do.RegisterDevice,
 		activities.RegisterInput{
 			Registry: r.in.Fleet.Registry, Fleet: r.in.Fleet.Name, Device: r.in.Device.Name, Thing: r.thing, Run: r.id,
 		})
@@ -69,7 +69,7 @@ func (r *deviceRun) certificateInput() activities.CertificateInput {
 	return activities.CertificateInput{
 		Device: r.in.Device.Name, Thing: r.in.Device.Thing, Policy: r.fleet.Policy, Bundle: r.bundle,
 		Keys: r.in.Fleet.Keys, KeyType: r.in.Fleet.KeyType, CSR: r.in.Device.CSR,
-		RootCA: r.fleet.RootCA, Since: r.started, Run: r.id,
+		RootCA: r.fleet.RootCA, Since: r.started, Again: r.again, Run: r.id,
 	}
 }
 
@@ -80,10 +80,11 @@ func (r *deviceRun) issueCertificate(ctx workflow.Context) (_ activities.Resourc
 		in := r.certificateInput()
 		in.Note = r.note
 		if in.Keys == fleet.KeysCSR { // a certificate that a dead worker obtained is found by its key
-			r.certificate, err = perform[activities.Certificate](ctx, r, options, do.IssueCertificate, in)
+			r.certificate, err = attempt[activities.Certificate](ctx, r, options, do.IssueCertificate, in)
 		} else {
 			r.certificate, err = call[activities.Certificate](ctx, options, do.IssueCertificate, in)
 		}
+		r.again = true // whatever follows, a resume too, is no first attempt
 		left := unfinished(err)
 		r.note = left.Note
 		// An attempt that left something is retried here, where a cancellation finds its note.
@@ -137,7 +138,7 @@ func (r *deviceRun) thingAttachment() activities.ThingAttachment {
 }
 
 func (r *deviceRun) attachThing(ctx workflow.Context) (activities.Resource, error) {
-	return perform[activities.Resource](ctx, r, r.stepOptions(ctx, "certificate "+short(r.certificate.ID)+" to thing "+r.in.Device.Thing), do.AttachThing, r.thingAttachment())
+	return attempt[activities.Resource](ctx, r, r.stepOptions(ctx, "certificate "+short(r.certificate.ID)+" to thing "+r.in.Device.Thing), do.AttachThing, r.thingAttachment())
 }
 
 // What is on a certificate that the run created goes with it, in discardCertificate: from here on
@@ -157,7 +158,7 @@ func (r *deviceRun) policyAttachment() activities.PolicyAttachment {
 }
 
 func (r *deviceRun) attachPolicy(ctx workflow.Context) (activities.Resource, error) {
-	return perform[activities.Resource](ctx, r, r.stepOptions(ctx, "policy "+r.fleet.Policy+" to certificate "+short(r.certificate.ID)), do.AttachPolicy, r.policyAttachment())
+	return attempt[activities.Resource](ctx, r, r.stepOptions(ctx, "policy "+r.fleet.Policy+" to certificate "+short(r.certificate.ID)), do.AttachPolicy, r.policyAttachment())
 }
 
 func (r *deviceRun) detachPolicy(ctx workflow.Context) (activities.Resource, error) {
@@ -169,7 +170,7 @@ func (r *deviceRun) detachPolicy(ctx workflow.Context) (activities.Resource, err
 }
 
 func (r *deviceRun) activateCertificate(ctx workflow.Context) (activities.Resource, error) {
-	return perform[activities.Resource](ctx, r, r.stepOptions(ctx, "certificate "+short(r.certificate.ID)), do.ActivateCertificate, r.certificate)
+	return attempt[activities.Resource](ctx, r, r.stepOptions(ctx, "certificate "+short(r.certificate.ID)), do.ActivateCertificate, r.certificate)
 }
 
 func (r *deviceRun) deactivateCertificate(ctx workflow.Context) (activities.Resource, error) {
@@ -187,7 +188,7 @@ func (r *deviceRun) recordResource(action activities.Action) activities.Resource
 func (r *deviceRun) proveDevice(ctx workflow.Context) (activities.Resource, error) {
 	options := r.stepOptions(ctx, "fetches credentials from "+r.fleet.CredentialsURL)
 	options.ScheduleToCloseTimeout = min(options.ScheduleToCloseTimeout, proofLimit)
-	proof, err := perform[activities.Proof](ctx, r, options, do.ProveDevice, activities.ProveInput{
+	proof, err := attempt[activities.Proof](ctx, r, options, do.ProveDevice, activities.ProveInput{
 		Bundle: r.bundle, RootCA: r.fleet.RootCA, Run: r.id,
 		Record: activities.Record{
 			Fleet: r.in.Fleet.Name, Registry: r.in.Fleet.Registry,

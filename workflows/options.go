@@ -21,8 +21,11 @@ const (
 	// It heartbeats every 2 s, so that a killed worker costs less than that.
 	issueHeartbeatTimeout = 10 * time.Second
 
-	// DefaultDeadline is when a run that is not done rolls back.
+	// DefaultDeadline is how much time a run's steps have in all.
 	DefaultDeadline = 24 * time.Hour
+
+	// prepareGrace is what a fleet's preparation has beyond its steps' time, to say what was wrong.
+	prepareGrace = time.Minute
 
 	// undoLimit is how long an undo is retried: AWS may be down for hours.
 	undoLimit = 24 * time.Hour
@@ -70,9 +73,9 @@ func call[R any](ctx workflow.Context, options workflow.ActivityOptions, activit
 // dies meanwhile costs a workflow task's timeout, not this.
 const localTimeout = time.Minute
 
-// perform runs a step's activity. A run of an onboarding tries it once as a local activity; what that
+// attempt runs a step's activity. A run of an onboarding tries it once as a local activity; what that
 // cannot bring to an end, the activity retries, where everyone can see it.
-func perform[R any](ctx workflow.Context, r *deviceRun, options workflow.ActivityOptions, activity, input any) (R, error) {
+func attempt[R any](ctx workflow.Context, r *deviceRun, options workflow.ActivityOptions, activity, input any) (R, error) {
 	if r.in.Onboarding != "" {
 		// Not cancelled with the run: a cancellation waits for the attempt, since undo must know what it did.
 		local, _ := workflow.NewDisconnectedContext(ctx)

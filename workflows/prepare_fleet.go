@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"time"
+
 	"go.temporal.io/sdk/workflow"
 
 	"edgefleet/activities"
@@ -58,37 +60,47 @@ func PrepareFleet(ctx workflow.Context, spec fleet.Spec) (PreparedFleet, error) 
 	return run.result, nil
 }
 
+// stepOptionsOf are the options of a step, within the time of the run that has the fleet prepared.
+func stepOptionsOf(ctx workflow.Context, summary string) workflow.ActivityOptions {
+	options := stepOptions(summary)
+	if info := workflow.GetInfo(ctx); info.WorkflowExecutionTimeout > 0 {
+		end := info.WorkflowStartTime.Add(info.WorkflowExecutionTimeout - prepareGrace)
+		options.ScheduleToCloseTimeout = min(options.ScheduleToCloseTimeout, max(end.Sub(workflow.Now(ctx)), time.Second))
+	}
+	return options
+}
+
 // do names the activities; only its methods' names are used.
 var do *activities.Activities
 
 func (r *fleetRun) createThingType(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, stepOptions("thing type "+r.spec.ThingType), do.CreateThingType, r.spec.ThingType)
+	return call[activities.Resource](ctx, stepOptionsOf(ctx, "thing type "+r.spec.ThingType), do.CreateThingType, r.spec.ThingType)
 }
 
 func (r *fleetRun) createDeviceFleet(ctx workflow.Context) (activities.Resource, error) {
-	return call[activities.Resource](ctx, stepOptions("fleet "+r.spec.Name), do.CreateDeviceFleet, r.spec)
+	return call[activities.Resource](ctx, stepOptionsOf(ctx, "fleet "+r.spec.Name), do.CreateDeviceFleet, r.spec)
 }
 
 func (r *fleetRun) findRoleAlias(ctx workflow.Context) (activities.Resource, error) {
-	alias, err := call[activities.Resource](ctx, stepOptions("for "+r.spec.RoleARN), do.FindRoleAlias, r.spec)
+	alias, err := call[activities.Resource](ctx, stepOptionsOf(ctx, "for "+r.spec.RoleARN), do.FindRoleAlias, r.spec)
 	r.roleAlias, r.result.RoleAlias = alias, alias.Name
 	return alias, err
 }
 
 func (r *fleetRun) createPolicy(ctx workflow.Context) (activities.Resource, error) {
 	r.result.Policy = r.spec.PolicyName()
-	return call[activities.Resource](ctx, stepOptions("policy "+r.result.Policy), do.CreatePolicy,
+	return call[activities.Resource](ctx, stepOptionsOf(ctx, "policy "+r.result.Policy), do.CreatePolicy,
 		activities.PolicyInput{Policy: r.result.Policy, RoleAliasARN: r.roleAlias.ARN})
 }
 
 func (r *fleetRun) describeEndpoint(ctx workflow.Context) (activities.Resource, error) {
-	host, err := call[string](ctx, stepOptions("iot:CredentialProvider"), do.DescribeEndpoint)
+	host, err := call[string](ctx, stepOptionsOf(ctx, "iot:CredentialProvider"), do.DescribeEndpoint)
 	r.result.CredentialsURL = activities.CredentialsURL(host, r.result.RoleAlias)
 	return activities.Resource{Type: "iot:Endpoint", Name: host, Action: activities.Adopted}, err
 }
 
 func (r *fleetRun) fetchRootCA(ctx workflow.Context) (activities.Resource, error) {
-	ca, err := call[activities.RootCA](ctx, stepOptions("kept in "+r.spec.Bundles.String()), do.FetchRootCA, activities.FleetBundle(r.spec))
+	ca, err := call[activities.RootCA](ctx, stepOptionsOf(ctx, "kept in "+r.spec.Bundles.String()), do.FetchRootCA, activities.FleetBundle(r.spec))
 	r.result.RootCA = ca
 	return activities.Resource{Type: "x509:RootCA", Name: ca.SHA256, Action: activities.Adopted}, err
 }

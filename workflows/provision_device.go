@@ -15,7 +15,10 @@ type ProvisionInput struct {
 	Fleet    fleet.Spec     `json:"fleet"`
 	Device   fleet.Device   `json:"device"`
 	Prepared *PreparedFleet `json:"prepared,omitempty"`
-	Deadline time.Duration  `json:"deadline,omitempty"` // from the start; then the run rolls back. 0: DefaultDeadline
+	// Deadline is how much time the steps have, from the start and anew from each resume; then the run
+	// does what OnFailure says. 0: DefaultDeadline.
+	Deadline  time.Duration `json:"deadline,omitempty"`
+	OnFailure OnFailure     `json:"onFailure,omitempty"` // empty, as in runs from before there were holds: RollbackOnFailure
 	// Onboarding is the name of the onboarding that started the run. Such a run's steps are first tried
 	// as local activities, which cost Temporal a fraction.
 	Onboarding string `json:"onboarding,omitempty"`
@@ -36,9 +39,10 @@ type ProvisionResult struct {
 	CredentialsURL string            `json:"credentialsUrl,omitempty"`
 	Bundle         fleet.S3URI       `json:"bundle"`
 	Proof          *activities.Proof `json:"proof,omitempty"`
-	Resources      []StepResource    `json:"resources"`      // the device's own
-	FleetResources []StepResource    `json:"fleetResources"` // shared by the fleet's devices
-	Left           []Leftover        `json:"left,omitempty"` // what a rollback could not undo
+	Resources      []StepResource    `json:"resources"`           // the device's own
+	FleetResources []StepResource    `json:"fleetResources"`      // shared by the fleet's devices
+	Left           []Leftover        `json:"left,omitempty"`      // what a rollback could not undo
+	Decisions      []Decided         `json:"decisions,omitempty"` // what operators decided when the run was held
 }
 
 // step is one step of the procedure. Its undo is safe at any time: before the step did anything,
@@ -70,20 +74,35 @@ type deviceRun struct {
 	thing       activities.Thing
 	registered  activities.Resource
 	certificate activities.Certificate
+	again       bool                   // it was tried to issue the certificate, by this run or before its reset
 	note        activities.AttemptNote // of an attempt to issue the certificate that ended without a word
 	proof       *activities.Proof
 	done        []StepResource
 	begun       []step // each with its undo, in the order of their beginning
 	left        []Leftover
 	at          string // the step at which it left the happy path
+
+	held      *Hold     // while the run waits for an operator
+	inMemo    bool      // that it does
+	ignored   string    // the latest Signal that could not be followed
+	decided   *Decided  // what ended the latest hold
+	decisions []Decided // what ended each
+	unproven  bool      // an operator skipped the proof
 }
 
 // ProvisionDevice takes a device through the documented procedure until its own certificate has
-// fetched AWS credentials over mutual TLS. What it cannot finish it undoes.
+// fetched AWS credentials over mutual TLS. What it cannot finish it holds for an operator, or undoes.
 func ProvisionDevice(ctx workflow.Context, in ProvisionInput) (ProvisionResult, error) {
 	run := newDeviceRun(ctx, in)
+	if err := run.openDoors(ctx); err != nil {
+		return ProvisionResult{}, err
+	}
 	if err := run.provision(ctx); err != nil {
 		return ProvisionResult{}, run.rollBack(ctx, err)
+	}
+	if run.unproven {
+		run.setState(ctx, Unproven)
+		return run.result(Unproven), nil
 	}
 	return run.result(Provisioned), nil
 }
@@ -93,26 +112,33 @@ func newDeviceRun(ctx workflow.Context, in ProvisionInput) *deviceRun {
 	return &deviceRun{
 		in: in,
 		// A reset gives a run another id, not another mark.
-		id:       info.OriginalRunID,
-		started:  info.WorkflowStartTime,
-		deadline: info.WorkflowStartTime.Add(cmp.Or(in.Deadline, DefaultDeadline)),
+		id:      info.OriginalRunID,
+		started: info.WorkflowStartTime,
+		// Not from the start: after a reset that may be long ago.
+		deadline: workflow.Now(ctx).Add(cmp.Or(in.Deadline, DefaultDeadline)),
 		bundle:   activities.DeviceBundle(in.Fleet, in.Device.Name),
+		again:    info.WorkflowExecution.RunID != info.OriginalRunID,
 	}
 }
 
 func (r *deviceRun) provision(ctx workflow.Context) error {
-	if err := r.prepareFleet(ctx); err != nil {
+	if err := r.perform(ctx, prepareStep, r.prepareFleet); err != nil {
 		return err
 	}
 	for _, step := range procedure {
 		r.begun = append(r.begun, step) // before it runs: whatever becomes of it can be undone
-		begun := workflow.Now(ctx)
-		resource, err := step.do(r, ctx)
+		err := r.perform(ctx, step.name, func(ctx workflow.Context) error {
+			begun := workflow.Now(ctx)
+			resource, err := step.do(r, ctx)
+			if err == nil {
+				r.done = append(r.done, StepResource{step.name, resource, workflow.Now(ctx).Sub(begun).Milliseconds()})
+			}
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		r.done = append(r.done, StepResource{step.name, resource, workflow.Now(ctx).Sub(begun).Milliseconds()})
-		workflow.SetCurrentDetails(ctx, progress(r.done, len(procedure)))
+		workflow.SetCurrentDetails(ctx, r.progress())
 	}
 	return ctx.Err() // a cancellation during the last step is one
 }
@@ -128,8 +154,8 @@ func (r *deviceRun) prepareFleet(ctx workflow.Context) error {
 		StaticSummary:         PrepareSummary(r.in.Fleet),
 		StaticDetails:         PrepareDetails(r.in.Fleet),
 		WaitForCancellation:   true,
-		// Of the run's own time: what is left of it.
-		WorkflowExecutionTimeout: r.timeLeft(ctx),
+		// Of the run's own time: what is left of it. Its steps end before, and say what was wrong.
+		WorkflowExecutionTimeout: r.timeLeft(ctx) + prepareGrace,
 	})
 	return workflow.ExecuteChildWorkflow(ctx, PrepareFleet, r.in.Fleet).Get(ctx, &r.fleet)
 }
@@ -142,6 +168,6 @@ func (r *deviceRun) result(state State) ProvisionResult {
 		CertificateID: r.certificate.ID, CertificateARN: r.certificate.ARN,
 		Policy: r.fleet.Policy, RoleAlias: r.fleet.RoleAlias, CredentialsURL: r.fleet.CredentialsURL,
 		Bundle: r.bundle.Location, Proof: r.proof,
-		Resources: r.done, FleetResources: r.fleet.Resources, Left: r.left,
+		Resources: r.done, FleetResources: r.fleet.Resources, Left: r.left, Decisions: r.decisions,
 	}
 }

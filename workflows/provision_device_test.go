@@ -52,6 +52,8 @@ type device struct {
 	called      []string
 	stuck       bool // what DeleteThing was told
 	certificate activities.Certificate
+	discarded   activities.Removal          // what DiscardCertificate answers
+	rootCAs     []fleet.S3URI               // where FetchRootCA was told to keep it
 	before      func(activity string) error // an error fails the activity
 }
 
@@ -60,6 +62,7 @@ func newDevice(t *testing.T) *device {
 	d := &device{
 		TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(),
 		certificate:             activities.Certificate{ID: certificateID, ARN: certificateARN, Action: activities.Created},
+		discarded:               activities.Removed,
 		before:                  func(string) error { return nil },
 	}
 	created := func(name string) activities.Resource {
@@ -77,7 +80,11 @@ func newDevice(t *testing.T) *device {
 		return activities.Removed
 	})
 	fake(d, "DeregisterDevice", func(activities.DeregisterInput) activities.Removal { return activities.Removed })
-	fake(d, "DiscardCertificate", func(activities.DiscardInput) activities.Removal { return activities.Removed })
+	fake(d, "DiscardCertificate", func(activities.DiscardInput) activities.Removal { return d.discarded })
+	fake(d, "FetchRootCA", func(b activities.Bundle) activities.RootCA {
+		d.rootCAs = append(d.rootCAs, b.Location)
+		return activities.RootCA{Bundle: b}
+	})
 	fake(d, "DeleteRecord", func(activities.DeleteRecordInput) activities.Removal { return activities.Removed })
 	fake(d, "DetachThing", func(activities.ThingAttachment) any { return nil })
 	fake(d, "DetachPolicy", func(activities.PolicyAttachment) any { return nil })

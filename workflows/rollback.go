@@ -17,8 +17,12 @@ type State string
 const (
 	// Provisioned: the device has proven that it can fetch AWS credentials.
 	Provisioned State = "provisioned"
-	// Held: the run waits for an operator.
+	// Held: the run cannot go on, and waits for an operator.
 	Held State = "held"
+	// Resumed: an operator let it go on.
+	Resumed State = "resumed"
+	// Unproven: all is in place, and an operator skipped the proof. The device has no record.
+	Unproven State = "unproven"
 	// RollingBack: the run is undoing what it did.
 	RollingBack State = "rolling-back"
 	// RolledBack: what the run created is gone, what it adopted is as it was.
@@ -60,6 +64,12 @@ func (r *deviceRun) rollBack(ctx workflow.Context, cause error) error {
 	}
 	r.at = at
 	r.setState(ctx, RollingBack, ProvisionStep.ValueSet(at), ProvisionError.ValueSet(kind))
+	if r.inMemo {
+		r.setMemo(ctx, nil)
+	}
+	if n := len(r.decisions); n > 0 && r.decisions[n-1].Choice == Rollback {
+		message += " " + rollbackText(r.decisions[n-1])
+	}
 	for i := len(r.begun) - 1; i >= 0; i-- {
 		step := r.begun[i]
 		if resource, err := step.undo(r, ctx); err != nil {
@@ -81,6 +91,15 @@ func (r *deviceRun) rollBack(ctx workflow.Context, cause error) error {
 		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{result}})
 }
 
+// rollbackText says who had the run rolled back, and why.
+func rollbackText(d Decided) string {
+	text := "Rollback was decided"
+	if d.By != "" {
+		text += " by " + d.By
+	}
+	return text + ": " + d.Reason + "."
+}
+
 func (r *deviceRun) setState(ctx workflow.Context, state State, more ...temporal.SearchAttributeUpdate) {
 	updates := append(more, ProvisionState.ValueSet(string(state)))
 	if err := workflow.UpsertTypedSearchAttributes(ctx, updates...); err != nil {
@@ -92,6 +111,9 @@ func (r *deviceRun) setState(ctx workflow.Context, state State, more ...temporal
 func stuckOn(left []Leftover, steps ...string) activities.Undo {
 	return activities.Undo{Stuck: slices.ContainsFunc(left, func(l Leftover) bool { return slices.Contains(steps, l.Step) })}
 }
+
+// unknownError is the type of an error that has none of its own.
+const unknownError = "Unknown"
 
 // explain tells an error's type, and its message without what only says where it came from.
 func explain(err error) (kind, message string) {
@@ -105,7 +127,7 @@ func explain(err error) (kind, message string) {
 	case errors.As(err, &timeout):
 		return activities.Unavailable, "No worker brought the step to an end in its time. What to do: check that workers run and reach AWS."
 	}
-	return "Unknown", err.Error()
+	return unknownError, err.Error()
 }
 
 // What a removal says when nothing went wrong.

@@ -29,7 +29,7 @@ var (
 	RoleAliasName      = newNameRule("role alias name", `[\w=,@-]+`, 128)
 	AttributeName      = newNameRule("attribute name", `[a-zA-Z0-9_.,@/:#-]+`, 128)
 	AttributeValue     = newNameRule("attribute value", `[a-zA-Z0-9_.,@/:#=\[\]-]+`, 800)
-	roleARNRule        = newNameRule("role ARN", `arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+`, 2048)
+	RoleARN            = newNameRule("role ARN", `arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+`, 2048)
 	bucketNameRule     = newNameRule("bucket name", `[a-z0-9]([a-z0-9-]*(\.[a-z0-9])?)*`, 63)
 	kmsKeyIDRule       = newNameRule("KMS key id, alias or ARN", `[a-zA-Z0-9:/_-]+`, 2048)
 	objectKeyCharsRule = newNameRule("object key prefix", `[a-zA-Z0-9!_.*'()/=+@:,-]*`, 700)

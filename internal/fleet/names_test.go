@@ -37,7 +37,7 @@ func TestNameRules(t *testing.T) {
 		"attribute value": {AttributeValue,
 			[]string{"osaka", "a=[1]", "007", strings.Repeat("a", 800)},
 			[]string{"", strings.Repeat("a", 801), "a b", "a\tb", "大阪"}},
-		"role ARN": {roleARNRule,
+		"role ARN": {RoleARN,
 			[]string{"arn:aws:iam::123456789012:role/Edge", "arn:aws-cn:iam::123456789012:role/a/b+c", "arn:aws-us-gov:iam::123456789012:role/r"},
 			[]string{"", "EdgeFleetRole", "arn:aws:iam::12345678901:role/r", "arn:aws:iam::123456789012:user/r", "arn:aws:iam::123456789012:role/", " arn:aws:iam::123456789012:role/r"}},
 	} {

@@ -1,6 +1,11 @@
 package fleet
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Registry says where a fleet's devices are enrolled.
 type Registry string
@@ -46,7 +51,19 @@ type Spec struct {
 	KeyType    KeyType           `json:"keyType,omitempty"`  // with keys: csr
 	KMSKeyID   string            `json:"kmsKeyId,omitempty"` // encrypts the bundles' objects; empty: the bucket's default
 	Attributes map[string]string `json:"attributes,omitempty"`
+	// HoldDeadline is how long a run that cannot go on waits for an operator before it rolls back.
+	// 0: DefaultHoldDeadline.
+	HoldDeadline time.Duration `json:"holdDeadline,omitempty"`
 }
+
+// DefaultHoldDeadline is the hold's deadline where the specification names none.
+const DefaultHoldDeadline = 7 * 24 * time.Hour
+
+// The least and the most that a hold's deadline may be.
+const (
+	minHoldDeadline = time.Second
+	maxHoldDeadline = 366 * 24 * time.Hour
+)
 
 // PolicyName is the IoT policy that lets the fleet's devices assume the fleet's role alias.
 // One per fleet, not one per run as documented: the same rights, and CreatePolicy (10 calls a
@@ -70,7 +87,7 @@ func (s Spec) check(report func(field string, err error)) {
 	if s.Registry != SageMakerEdge && s.Registry != IoTCore {
 		report("registry", fmt.Errorf("%s is no registry: %s or %s", quote(string(s.Registry)), SageMakerEdge, IoTCore))
 	}
-	rule("roleArn", roleARNRule, s.RoleARN)
+	rule("roleArn", RoleARN, s.RoleARN)
 	rule("thingType", ThingTypeName, s.ThingType)
 	switch s.Keys {
 	case KeysAWS, KeysDevice:
@@ -87,5 +104,20 @@ func (s Spec) check(report func(field string, err error)) {
 	if s.KMSKeyID != "" {
 		rule("kmsKeyId", kmsKeyIDRule, s.KMSKeyID)
 	}
+	if d := s.HoldDeadline; d != 0 && (d < minHoldDeadline || d > maxHoldDeadline) {
+		report("holdDeadline", fmt.Errorf("%s is no time to hold for: from %s to %d days", d, minHoldDeadline, int(maxHoldDeadline.Hours()/24)))
+	}
 	checkAttributes(s.Attributes, report)
+}
+
+// parseDuration reads a time as Go writes it (1h30m), and days, which Go does not know: 7d.
+func parseDuration(text string) (time.Duration, error) {
+	if days, isDays := strings.CutSuffix(text, "d"); isDays {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n < 100_000 {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	} else if d, err := time.ParseDuration(text); err == nil {
+		return d, nil
+	}
+	return 0, fmt.Errorf("%s is no time: it must read as 7d, 36h or 90m do", quote(text))
 }

@@ -96,7 +96,7 @@ type specReader struct {
 	failed []string                   // fields that were reported already
 }
 
-var specFields = []string{"name", "registry", "roleArn", "thingType", "output", "bundles", "keys", "keyType", "kmsKeyId", "attributes"}
+var specFields = []string{"name", "registry", "roleArn", "thingType", "output", "bundles", "keys", "keyType", "kmsKeyId", "attributes", "holdDeadline"}
 
 // top reads the fields into spec; false when the file holds no mapping to read them from.
 func (r *specReader) top(body ast.Node, spec *Spec) bool {
@@ -131,6 +131,19 @@ func (r *specReader) top(body ast.Node, spec *Spec) bool {
 		"keyType":    text((*string)(&spec.KeyType)),
 		"kmsKeyId":   text(&spec.KMSKeyID),
 		"attributes": func(field string, v ast.Node) { spec.Attributes = r.attributes(field, v) },
+		"holdDeadline": func(field string, v ast.Node) {
+			text := r.text(field, v)
+			if text == "" || slices.Contains(r.failed, field) {
+				return
+			}
+			var err error
+			if spec.HoldDeadline, err = parseDuration(text); err == nil && spec.HoldDeadline == 0 {
+				err = errors.New("0 is no time to hold for: with `starter provision --on-failure rollback` a run does not hold")
+			}
+			if err != nil {
+				r.fail(field, err)
+			}
+		},
 	}
 	return r.each("", body, func(key string, pos *token.Position, v ast.Node) {
 		read, known := fields[key]

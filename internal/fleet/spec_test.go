@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -78,6 +79,25 @@ func TestParseSpecDefaults(t *testing.T) {
 	require.Equal(t, KeysAWS, spec.Keys)
 	require.Empty(t, spec.KMSKeyID)
 	require.Empty(t, spec.Attributes)
+	require.Zero(t, spec.HoldDeadline)
+}
+
+func TestParseSpecReadsHoldDeadlines(t *testing.T) {
+	for text, want := range map[string]time.Duration{"7d": 7 * 24 * time.Hour, "36h": 36 * time.Hour, "1h30m": 90 * time.Minute, "1s": time.Second, "": 0} {
+		spec, err := ParseSpec("f.yaml", []byte(goodSpec+"holdDeadline: "+text+"\n"))
+		require.NoError(t, err, text)
+		require.Equal(t, want, spec.HoldDeadline, text)
+	}
+	for text, want := range map[string]string{
+		"soon": "is no time", "7": "is no time", "-1d": "is no time", "0d": "0 is no time to hold for", "0": "0 is no time to hold for",
+		"10ms": "from 1s to 366 days", "400d": "from 1s to 366 days", "-1h": "from 1s to 366 days", "[1d]": "must be a text",
+	} {
+		_, err := ParseSpec("f.yaml", []byte(goodSpec+"holdDeadline: "+text+"\n"))
+		problems := requireProblems(t, err)
+		require.Len(t, problems, 1, text)
+		require.Equal(t, Problem{"f.yaml", 10, 15, "holdDeadline", problems[0].Reason}, problems[0], text)
+		require.Contains(t, problems[0].Reason, want)
+	}
 }
 
 func TestParseSpecWantsOutputForSageMakerOnly(t *testing.T) {
