@@ -97,6 +97,7 @@ var kinds = []series{
 func progressChart(p Progress, clock clock) options {
 	line := charts.NewLine()
 	line.SetGlobalOptions(overTime()...)
+	line.YAxisList[0].MinInterval = 1
 	labels := []string{clock.axis(p.Buckets[0].At, p)}
 	for _, b := range p.Buckets {
 		labels = append(labels, clock.axis(b.At.Add(p.width()), p))

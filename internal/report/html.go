@@ -141,7 +141,7 @@ func newView(h Onboarding, s Summary) view {
 		v.Charts["progress"] = progressChart(s.Progress, clock)
 		v.Width = s.Progress.widthText()
 	}
-	if s.Count(Provisioned) > 0 && len(s.Progress.Buckets) > 0 {
+	if s.Count(Provisioned) > 0 && len(s.Progress.Buckets) > 1 {
 		v.Charts["rate"] = rateChart(s.Progress, h.CeilingPerSecond, clock)
 	}
 	if len(s.Steps) > 0 {
