@@ -64,6 +64,23 @@ func TestRecordHistories(t *testing.T) {
 		s.clearFaults(t)
 		s.saveHistory(t, id, "provision_device", registry, "canceled")
 
+		// Held at two steps: one that waits, one that was let go on, one that was rolled back.
+		for _, name := range []string{"held", "resumed", "held-rolled-back"} {
+			d := device + "-" + name
+			s.fault(t, fault{Operation: "iot:AttachPolicy", Kind: "error", Code: "AccessDeniedException", Status: 403, Match: fleet, Times: 1})
+			s.starter(t, append(provision, file, d)...).exits(t, 1, "is held at AttachPolicy")
+			id := workflows.DeviceWorkflowID(fleet, d)
+			switch name {
+			case "resumed":
+				s.starter(t, "resume", "--fleet", fleet, d, "--reason", "allowed again").exits(t, 0)
+				require.NoError(t, s.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil))
+			case "held-rolled-back":
+				require.NoError(t, s.temporal.SignalWorkflow(t.Context(), id, "", "rollback", why{"reason": "not needed"}))
+				require.Error(t, s.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil))
+			}
+			s.saveHistory(t, id, "provision_device", registry, name)
+		}
+
 		decommission := []string{"decommission", "-f"}
 		s.starter(t, append(decommission, file, device)...).exits(t, 0)
 		s.saveHistory(t, workflows.DeviceWorkflowID(fleet, device), "decommission_device", registry, "fresh")
