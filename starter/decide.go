@@ -60,7 +60,7 @@ func (a *app) decideCommand(c *decideCommand, short string) *cobra.Command {
 			}
 			defer t.Close()
 			if c.all {
-				return a.decideAll(ctx, t, c)
+				return errors.Join(a.decideAll(ctx, t, c), a.resumeOnboardings(ctx, t, c))
 			}
 			return a.decideNamed(ctx, t, c)
 		},

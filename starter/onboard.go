@@ -25,6 +25,7 @@ import (
 // onboardFlags are what `starter onboard` is told beside the manifest.
 type onboardFlags struct {
 	file, name string
+	onFailure  string
 	inFlight   int
 	stop       workflows.StopRule
 	noWait     bool
@@ -43,6 +44,7 @@ func (a *app) onboardCommand() *cobra.Command {
 	specFlag(cmd, &f.file)
 	flags := cmd.Flags()
 	flags.StringVar(&f.name, "name", "", "of the onboarding (default: the manifest's name and the time)")
+	onFailureFlag(cmd, &f.onFailure)
 	flags.IntVar(&f.inFlight, "in-flight", 0, "how many devices may be under way at a time (default: what the quotas ask for)")
 	flags.IntVar(&f.stop.InARow, "stop-in-a-row", f.stop.InARow, "stop launching when so many devices in a row end with the same permanent error; 0: never")
 	flags.IntVar(&f.stop.Percent, "stop-percent", f.stop.Percent, "stop launching when so many of the last 100 devices ended with the same permanent error; 0: never")
@@ -52,7 +54,7 @@ func (a *app) onboardCommand() *cobra.Command {
 
 // check tells what is wrong with the flags.
 func (f onboardFlags) check() error {
-	var bad fleet.InvalidInput
+	bad := checkOnFailure(f.onFailure)
 	if f.name != "" {
 		if err := fleet.DeviceName.Check(f.name); err != nil {
 			bad = append(bad, fleet.Problem{Source: "--name", Reason: err.Error()})
@@ -117,7 +119,7 @@ func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) erro
 	}
 	in := workflows.OnboardInput{
 		Fleet: spec, Name: name, Manifest: manifest, SHA256: checked.SHA256, Files: at,
-		Pages: pages, Devices: checked.Devices, InFlight: f.inFlight, Stop: f.stop,
+		Pages: pages, Devices: checked.Devices, InFlight: f.inFlight, Stop: f.stop, OnFailure: workflows.OnFailure(f.onFailure),
 	}
 	run, joined, err := t.start(ctx, client.StartWorkflowOptions{
 		ID:                    id,

@@ -132,12 +132,25 @@ func checkOnboardingName(fleetName, name string) error {
 }
 
 func (a *app) steer(ctx context.Context, t *temporal, id, decision string, said workflows.Steering) error {
+	var status workflows.OnboardStatus
+	if err := t.steer(ctx, id, decision, said, &status); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(status)
+	}
+	fmt.Fprintf(a.out, "%s is %s: %d of %d devices done, %d under way. `starter status onboarding %s` shows how it goes on.\n",
+		id, status.State, status.Counts.Ended(), status.Devices, status.InFlight, status.Name)
+	return nil
+}
+
+// steer sends an onboarding a decision and returns what it answers.
+func (t *temporal) steer(ctx context.Context, id, decision string, said workflows.Steering, status *workflows.OnboardStatus) error {
 	handle, err := t.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: id, UpdateName: decision, Args: []any{said}, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
-	var status workflows.OnboardStatus
 	if err == nil {
-		err = handle.Get(ctx, &status)
+		err = handle.Get(ctx, status)
 	}
 	var closed *serviceerror.NotFound
 	var refused *sdktemporal.ApplicationError
@@ -149,11 +162,32 @@ func (a *app) steer(ctx context.Context, t *temporal, id, decision string, said 
 	case err != nil:
 		return fmt.Errorf("telling %s to %s: %w", id, decision, err)
 	}
-	if a.json {
-		return a.printJSON(status)
+	return nil
+}
+
+// resumeOnboardings lets a fleet's onboardings go on that have stopped, when all that is held of the fleet
+// is resumed: what stopped them is what was mended.
+func (a *app) resumeOnboardings(ctx context.Context, t *temporal, c *decideCommand) error {
+	if c.choice != workflows.Resume || c.decision.SkipProof {
+		return nil
 	}
-	fmt.Fprintf(a.out, "%s is %s: %d of %d devices done, %d under way. `starter status onboarding %s` shows how it goes on.\n",
-		id, status.State, status.Counts.Ended(), status.Devices, status.InFlight, status.Name)
+	all, err := t.onboardings(ctx, c.filter.fleet)
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		if o.ClosedAt != nil || o.State != workflows.Stopped {
+			continue
+		}
+		if c.dryRun {
+			fmt.Fprintf(a.errs, "%s has stopped, and would go on.\n", o.WorkflowID)
+			continue
+		}
+		if err := t.steer(ctx, o.WorkflowID, workflows.ResumeOnboarding, workflows.Steering{Reason: c.decision.Reason}, &o.OnboardStatus); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.errs, "%s had stopped, and goes on: %d of %d devices done.\n", o.WorkflowID, o.Counts.Ended(), o.Devices)
+	}
 	return nil
 }
 

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	watchInterval = 500 * time.Millisecond
-	onboardingLineInterval  = 5 * time.Second  // without a terminal
-	rateWindow    = 20 * time.Second // that a rate is measured over
+	watchInterval          = 500 * time.Millisecond
+	onboardingLineInterval = 5 * time.Second  // without a terminal
+	rateWindow             = 20 * time.Second // that a rate is measured over
 )
 
 // watchOnboarding shows an onboarding until it launches nothing more, or only announces it.

@@ -9,6 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
+	sdktemporal "go.temporal.io/sdk/temporal"
 
 	"edgefleet/internal/fleet"
 	"edgefleet/workflows"
@@ -46,6 +47,7 @@ func (a *app) provisionCommand() *cobra.Command {
 				TypedSearchAttributes: workflows.SearchAttributes(spec.Name),
 				StaticSummary:         workflows.ProvisionSummary(spec, device),
 				StaticDetails:         workflows.ProvisionDetails(spec, device),
+				Priority:              sdktemporal.Priority{PriorityKey: workflows.SinglePriority},
 			}, "ProvisionDevice", workflows.ProvisionInput{
 				Fleet: spec, Device: device, Deadline: deadline, OnFailure: workflows.OnFailure(onFailure),
 			})
@@ -73,17 +75,25 @@ func (a *app) provisionCommand() *cobra.Command {
 	specFlag(cmd, &file)
 	cmd.Flags().StringArrayVar(&attributes, "attribute", nil, "NAME=VALUE for the device's thing, beside the fleet's; may be repeated")
 	cmd.Flags().StringVar(&csr, "csr", "", "the device's own certificate request (PEM), where the fleet's keys are the devices'")
-	cmd.Flags().StringVar(&onFailure, "on-failure", string(workflows.HoldOnFailure), "what becomes of a run that cannot go on: hold waits for an operator, rollback undoes what it did")
+	onFailureFlag(cmd, &onFailure)
 	cmd.Flags().DurationVar(&deadline, "deadline", workflows.DefaultDeadline, "the time that the steps have in all, from the start and anew from each resume; then the run does what --on-failure says")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "start the run and return")
 	return cmd
 }
 
-func checkProvisionFlags(onFailure string, deadline time.Duration) error {
-	var bad fleet.InvalidInput
+func onFailureFlag(cmd *cobra.Command, onFailure *string) {
+	cmd.Flags().StringVar(onFailure, "on-failure", string(workflows.HoldOnFailure), "what becomes of a run that cannot go on: hold waits for an operator, rollback undoes what it did")
+}
+
+func checkOnFailure(onFailure string) fleet.InvalidInput {
 	if onFailure != string(workflows.HoldOnFailure) && onFailure != string(workflows.RollbackOnFailure) {
-		bad = append(bad, fleet.Problem{Source: "--on-failure", Reason: fmt.Sprintf("%q is not to be had: hold and rollback are", onFailure)})
+		return fleet.InvalidInput{{Source: "--on-failure", Reason: fmt.Sprintf("%q is not to be had: hold and rollback are", onFailure)}}
 	}
+	return nil
+}
+
+func checkProvisionFlags(onFailure string, deadline time.Duration) error {
+	bad := checkOnFailure(onFailure)
 	if deadline < time.Second {
 		bad = append(bad, fleet.Problem{Source: "--deadline", Reason: fmt.Sprintf("%s is too short for any run", deadline)})
 	}

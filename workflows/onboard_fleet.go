@@ -20,6 +20,8 @@ type OnboardInput struct {
 	Devices  int         `json:"devices"`
 	InFlight int         `json:"inFlight,omitempty"` // how many runs may be under way; 0: as the quotas ask for
 	Stop     StopRule    `json:"stop"`
+	// OnFailure says what becomes of a device's run that cannot go on.
+	OnFailure OnFailure `json:"onFailure"`
 
 	// Carried from run to run.
 	Prepared *PreparedFleet `json:"prepared,omitempty"`

@@ -106,7 +106,7 @@ func (s *shift) start(ctx context.Context, id string, line Line) (client.Workflo
 
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
 	}, workflow, workflows.ProvisionInput{
-		Fleet: s.in.Fleet, Device: line.Device, Prepared: s.in.Prepared, Onboarding: s.in.Name,
+		Fleet: s.in.Fleet, Device: line.Device, Prepared: s.in.Prepared, Onboarding: s.in.Name, OnFailure: s.in.OnFailure,
 	})
 	var running *serviceerror.WorkflowExecutionAlreadyStarted
 	if !errors.As(err, &running) {

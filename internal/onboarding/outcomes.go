@@ -111,11 +111,8 @@ func eachHeld(ctx context.Context, c client.Client, fleetName string, f func(*wo
 
 // heldOutcome is what a run that is held tells of itself in its memo and search attributes.
 func heldOutcome(line Line, info *workflow.WorkflowExecutionInfo) report.Outcome {
-	var hold struct {
-		Step, ErrorType, Message string
-		Since                    time.Time
-	}
-	if payload := info.GetMemo().GetFields()["hold"]; payload != nil {
+	var hold workflows.Hold
+	if payload := info.GetMemo().GetFields()[workflows.MemoHold]; payload != nil {
 		_ = converter.GetDefaultDataConverter().FromPayload(payload, &hold) // without it, the state says enough
 	}
 	return report.Outcome{

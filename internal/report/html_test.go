@@ -188,7 +188,7 @@ func TestHTMLShowsWhatIsNotProvisioned(t *testing.T) {
 		Outcome{Line: 5, Device: "cam-5", Thing: "cam-5", State: Running, StartedAt: began, RetrySafe: true}))
 	require.Equal(t, [][]string{
 		{"3", "cam-3thing thing-3", "heldAttachPolicyAccessDenied", "Run starter fleet apply.certificate cert-3run device/cameras/cam-3, run-3",
-			"Mend the cause, then starter resume cam-3; or give it up: starter rollback cam-3.provisioning again is safe", "2026-11-23 14:04:05after 1 min 0 s"},
+			"Mend the cause, then starter resume cam-3 --reason …; or give it up: starter rollback cam-3 --reason ….provisioning again is safe", "2026-11-23 14:04:05after 1 min 0 s"},
 		{"4", "cam-4", "terminated", "", "starter status cam-4 tells what there is; starter decommission cam-4 clears it. Then onboard the manifest again." +
 			"provisioning again is not yet safe", "2026-11-23 14:03:05began"},
 		{"5", "cam-5", "running", "", "Not at its end: starter status cam-5.provisioning again is safe", "2026-11-23 14:03:05began"},

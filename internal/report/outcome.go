@@ -30,6 +30,8 @@ const (
 	Terminated State = "terminated"
 	// TimedOut: Temporal ended the run at its timeout; nothing was undone.
 	TimedOut State = "timed-out"
+	// Unproven: all is in place, and an operator skipped the proof.
+	Unproven State = "unproven"
 	// Running: launched, and not at its end.
 	Running State = "running"
 	// NotStarted: not launched, for the onboarding has not come to it or never will.
@@ -37,10 +39,10 @@ const (
 )
 
 // States are all there are, the good ones first.
-var States = []State{Provisioned, AlreadyProvisioned, Held, RolledBack, RollbackIncomplete, Failed, Canceled, Terminated, TimedOut, Running, NotStarted}
+var States = []State{Provisioned, AlreadyProvisioned, Held, RolledBack, RollbackIncomplete, Failed, Canceled, Terminated, TimedOut, Unproven, Running, NotStarted}
 
 // failures are the states that a run ended in without a provisioned device.
-var failures = []State{RolledBack, RollbackIncomplete, Failed, Canceled, Terminated, TimedOut}
+var failures = []State{RolledBack, RollbackIncomplete, Failed, Canceled, Terminated, TimedOut, Unproven}
 
 // Outcome is what became of one line of a manifest.
 type Outcome struct {

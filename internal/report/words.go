@@ -156,7 +156,7 @@ func next(h Onboarding, counts map[State]int) string {
 		steps = append(steps, "`starter onboarding resume "+h.Name+"` goes on with the manifest")
 	}
 	if counts[Held] > 0 {
-		steps = append(steps, "`starter resume --fleet "+h.Fleet+" --all` takes the held devices on from where they stand")
+		steps = append(steps, "`starter resume --fleet "+h.Fleet+" --all --reason …` takes the held devices on from where they stand")
 	}
 	ended := h.State == "completed" || h.State == "canceled"
 	if missing := sum(counts, failures); ended && missing+counts[NotStarted] > 0 {
@@ -173,7 +173,7 @@ func (o Outcome) advice(h Onboarding) string {
 	const again = "onboard the manifest again."
 	switch o.State {
 	case Held:
-		return "Mend the cause, then `starter resume " + o.Device + "`; or give it up: `starter rollback " + o.Device + "`."
+		return "Mend the cause, then `starter resume " + o.Device + " --reason …`; or give it up: `starter rollback " + o.Device + " --reason …`."
 	case RollbackIncomplete:
 		return "Mend the cause, then `starter decommission " + o.Device + "` removes what is left, then " + again
 	case Running:

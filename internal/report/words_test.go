@@ -35,7 +35,7 @@ func TestWhatToDoNext(t *testing.T) {
 	require.Empty(t, next(h("completed"), map[State]int{Provisioned: 3}))
 	require.Empty(t, next(h("running"), map[State]int{Failed: 1, NotStarted: 3}))
 	require.Equal(t, "When the cause is mended, `starter onboarding resume osaka` goes on with the manifest; "+
-		"`starter resume --fleet cameras --all` takes the held devices on from where they stand.", next(h("stopped"), map[State]int{Held: 1, NotStarted: 3}))
+		"`starter resume --fleet cameras --all --reason …` takes the held devices on from where they stand.", next(h("stopped"), map[State]int{Held: 1, NotStarted: 3}))
 	require.Equal(t, "When the cause is mended, onboarding the same manifest again does the devices that are missing, and only those.",
 		next(h("canceled"), map[State]int{NotStarted: 3}))
 }
