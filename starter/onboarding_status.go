@@ -25,8 +25,6 @@ type onboardingStatus struct {
 	ClosedAt   *time.Time `json:"closedAt,omitempty"`
 	// Retrying is the last failure of the launching, while that is tried again.
 	Retrying string `json:"retrying,omitempty"`
-
-	next workflows.Place // the first line that was not launched
 }
 
 // statusOf is what an onboarding's memo says.
@@ -44,7 +42,6 @@ func newOnboardingStatus(info *workflow.WorkflowExecutionInfo) onboardingStatus 
 		WorkflowID:    info.GetExecution().GetWorkflowId(), RunID: info.GetExecution().GetRunId(),
 		StartedAt: info.GetStartTime().AsTime(),
 	}
-	s.next.Page = s.Pages
 	if at := info.GetCloseTime(); at != nil {
 		closed := at.AsTime()
 		s.ClosedAt = &closed
@@ -76,7 +73,7 @@ func (t *temporal) onboardingStatus(ctx context.Context, id string) (onboardingS
 		}
 		var progress workflows.Progress
 		if beat := p.GetHeartbeatDetails(); beat != nil && decode(beat, &progress) == nil {
-			s.Counts, s.InFlight, s.Ceiling, s.next = progress.Counts, len(progress.Open), progress.Ceiling, progress.Next
+			s.Counts, s.InFlight, s.Ceiling, s.Next = progress.Counts, len(progress.Open), progress.Ceiling, progress.Next
 		}
 		if f := p.GetLastFailure(); f != nil {
 			_, s.Retrying = cause(f)

@@ -114,7 +114,7 @@ func (a *app) findReport(ctx context.Context, client *s3.Client, name, fleetName
 	if status.ClosedAt != nil {
 		heading.EndedAt = status.ClosedAt.Local()
 	}
-	r := onboarding.NewReport(onboarding.NewFiles(client, status.Files, ""), status.Pages, status.next)
+	r := onboarding.NewReport(onboarding.NewFiles(client, status.Files, ""), status.Pages, status.Next)
 	return heading, r, r.LookAgain(ctx, t)
 }
 

@@ -89,6 +89,7 @@ type OnboardStatus struct {
 	Files    fleet.S3URI    `json:"files"`
 	Pages    int            `json:"pages"`
 	Devices  int            `json:"devices"`
+	Next     Place          `json:"next"` // the first line that was not launched
 	Counts   Counts         `json:"counts"`
 	InFlight int            `json:"inFlight"`
 	Ceiling  float64        `json:"ceiling,omitempty"` // devices a second; 0: any
@@ -236,7 +237,7 @@ func (o *onboarding) tell(ctx workflow.Context) {
 func (o *onboarding) status() OnboardStatus {
 	s := InitialStatus(o.in)
 	p := o.in.Progress
-	s.State, s.Why, s.Counts, s.InFlight, s.Ceiling = o.in.State, o.in.Why, p.Counts, len(p.Open), p.Ceiling
+	s.State, s.Why, s.Next, s.Counts, s.InFlight, s.Ceiling = o.in.State, o.in.Why, p.Next, p.Counts, len(p.Open), p.Ceiling
 	return s
 }
 
