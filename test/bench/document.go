@@ -57,8 +57,8 @@ func document(machine [][2]string, workers int, all []figures) string {
 			onboardings = append(onboardings, f)
 		}
 	}
+	section("Throughput", throughput(all))
 	if len(onboardings) > 0 {
-		section("Throughput", throughput(all))
 		section("What a device costs", costs(onboardings))
 		section("Commands", commands(onboardings))
 		section("Latency per step, in ms (p50 / p95 / p99)", latency(onboardings))
