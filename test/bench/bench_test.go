@@ -101,6 +101,7 @@ func TestReadsTheReportOfAnOnboarding(t *testing.T) {
 	assert.Equal(t, percentiles{1000, 2000, 2000}, m.Total)
 	assert.Equal(t, percentiles{20, 40, 40}, m.Steps["CreateThing"])
 	assert.Equal(t, percentiles{60, 60, 60}, m.Steps["ProveDevice"])
+	assert.Equal(t, []string{"CreateThing", "ProveDevice"}, m.StepNames)
 }
 
 func TestAnOnboardingThatIsNotCompleteIsNoFigure(t *testing.T) {
@@ -148,7 +149,7 @@ func TestDocumentHasAllTables(t *testing.T) {
 	onboarding := figures{
 		configuration{Name: "lifted-sqlite-aws", Quotas: liftedQuotas, Devices: 1000, Runs: 3},
 		measured{Provisioned: 1000, Rate: 40, Events: 56, Activities: 7, StoreBytes: 64 << 10, Single: time.Second, WorkerPeak: 100 << 20,
-			Steps: map[string]percentiles{"CreateThing": {1, 2, 3}},
+			StepNames: []string{"CreateThing"}, Steps: map[string]percentiles{"CreateThing": {1, 2, 3}},
 			Calls: map[string]calls{"iot:CreateThing": {1000, 0, 45}, "s3:PutObject": {4000, 0, 180}}},
 	}
 	loop := figures{

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -126,15 +125,14 @@ func commands(onboardings []figures) string {
 
 func latency(onboardings []figures) string {
 	header := table.Row{"configuration"}
-	steps := map[string]bool{}
+	var names []string
 	for _, f := range onboardings {
-		for step := range f.Steps {
-			steps[step] = true
+		for _, name := range f.StepNames {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+				header = append(header, name)
+			}
 		}
-	}
-	names := slices.Sorted(maps.Keys(steps))
-	for _, name := range names {
-		header = append(header, name)
 	}
 	var rows []table.Row
 	for _, f := range onboardings {

@@ -19,6 +19,7 @@ type measured struct {
 	Drift       float64       // the rate at the end over that at the beginning
 	Ceiling     float64       // devices a second that the quotas allow; 0: no limit
 	Calls       map[string]calls
+	StepNames   []string               // in the order that devices take them
 	Steps       map[string]percentiles // in ms
 	Total       percentiles            // of a device's run, in ms
 	Events      float64                // of a device's history
@@ -32,7 +33,7 @@ type measured struct {
 	Findings    int                    // of `starter audit`; -1: not audited
 }
 
-// calls is what the local AWS counted of an API. A call may be throttled without a retry's success.
+// calls is what the local AWS counted of an API; those that it throttled are among all.
 type calls struct {
 	Calls        int `json:"calls"`
 	Throttled    int `json:"throttled"`
