@@ -37,7 +37,7 @@ func (s *stack) histories(ctx context.Context, c configuration, m *measured) err
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("Temporal lists %d completed runs of %d devices", len(devices), c.Devices)
+			return fmt.Errorf("there are %d completed runs of %d devices in Temporal's list", len(devices), c.Devices)
 		}
 		select {
 		case <-ctx.Done():
@@ -65,7 +65,7 @@ func (s *stack) histories(ctx context.Context, c configuration, m *measured) err
 		return err
 	}
 	if len(runs) == 0 {
-		return errors.New("Temporal lists no run of an onboarding")
+		return errors.New("there is no run of an onboarding in Temporal's list")
 	}
 	for _, run := range runs {
 		m.Longest = max(m.Longest, int(run.GetHistoryLength()))
