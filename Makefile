@@ -5,6 +5,9 @@ SHELL       := bash
 
 include tools/versions.mk
 
+# What `make bench` is told: make bench ONLY=lifted-sqlite-csr DEVICES=20000 RUNS=1 WORKERS=2
+BENCH_FLAGS = $(if $(ONLY),-only '$(ONLY)') $(if $(RUNS),-runs $(RUNS)) $(if $(DEVICES),-devices $(DEVICES)) $(if $(WORKERS),-workers $(WORKERS))
+
 # The version is part of the path: another version is another file, and so is installed.
 STATICCHECK   := bin/tools/staticcheck@$(STATICCHECK_VERSION)/staticcheck
 WORKFLOWCHECK := bin/tools/workflowcheck@$(WORKFLOWCHECK_VERSION)/workflowcheck
@@ -42,6 +45,10 @@ test: setup-test build lint ## everything that decides whether the project works
 chaos: build ## every AWS call failing in every way, and every refusal and cancellation; half an hour
 	EDGEFLEET_CHAOS=all go test -count=1 -v -timeout 90m -run '^Test(CrashMatrix|TemporalKilled|Cancellation|Refusal|UndoRefused|LostForGood)$$' ./test/
 
+.PHONY: bench
+bench: setup-bench build bin/temporal-server ## devices a second, latency, memory, storage, into docs/performance.md; half an hour
+	go run -buildvcs=false ./test/bench $(BENCH_FLAGS)
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin
@@ -56,6 +63,9 @@ bin/starter bin/worker: bin/%: FORCE
 
 bin/temporal: FORCE
 	@tools/temporal.sh $(TEMPORAL_VERSION)
+
+bin/temporal-server: FORCE
+	@tools/temporal-server.sh $(TEMPORAL_SERVER_VERSION)
 
 $(STATICCHECK):
 	GOBIN="$(CURDIR)/$(@D)" go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)

@@ -24,16 +24,23 @@ type process struct {
 
 var lookPath = exec.LookPath
 
-// start runs the program in a process group of its own, so that Ctrl-C on a terminal reaches only
-// us: we stop it in order. It does not outlive us, however we end.
-func (s *Stack) start(binary string, args, env []string, logName string) (*process, error) {
+// command is a program in a process group of its own, so that Ctrl-C on a terminal reaches only us:
+// we stop it in order. It does not outlive us, however we end.
+func command(binary string, args, env []string) *exec.Cmd {
+	cmd := exec.Command(binary, args...)
+	cmd.Env, cmd.SysProcAttr = env, childAttributes()
+	return cmd
+}
+
+// start starts the command; its output goes to the log.
+func (s *Stack) start(cmd *exec.Cmd, logName string) (*process, error) {
 	logFile := filepath.Join(s.cfg.Logs, logName)
 	out, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("opening the log of %s: %w", binary, err)
+		return nil, fmt.Errorf("opening the log of %s: %w", cmd.Path, err)
 	}
-	p := &process{cmd: exec.Command(binary, args...), logFile: logFile, ended: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = env, out, out, childAttributes()
+	p := &process{cmd: cmd, logFile: logFile, ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = out, out
 	started := make(chan error)
 	go func() {
 		// The kernel ties a child's fate to the thread that started it: keep that thread.
@@ -52,7 +59,7 @@ func (s *Stack) start(binary string, args, env []string, logName string) (*proce
 		}
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("starting %s: %w", binary, err)
+		return nil, fmt.Errorf("starting %s: %w", cmd.Path, err)
 	}
 	return p, nil
 }

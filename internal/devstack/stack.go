@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"edgefleet/internal/localaws"
-	"edgefleet/workflows"
 )
 
 // Config says what to start. A port of 0 means a free one.
@@ -32,6 +31,7 @@ type Config struct {
 	MetricsPort     int    // of the first worker; further ones take free ports
 	NoUI            bool   // saves its start where nobody looks
 	TemporalDB      string // the server's SQLite file; empty: it keeps all in memory
+	PostgreSQL      bool   // a server without UI, on a PostgreSQL cluster of its own, instead of the dev server
 	KeyPool         int    // see localaws.Config
 	Workers         int    // processes
 	Buckets         []string
@@ -44,9 +44,10 @@ type Stack struct {
 	AWS     *localaws.Server
 	Workers []*Worker
 
-	cfg      Config
-	temporal *process
-	failures chan error
+	cfg        Config
+	temporal   *process
+	postgresql *postgresql // nil: another store
+	failures   chan error
 }
 
 // Region is the one that the local AWS is used in.
@@ -80,6 +81,11 @@ func Start(ctx context.Context, cfg Config) (_ *Stack, err error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("starting the local AWS: %w", err)
+	}
+	if cfg.PostgreSQL {
+		if err := s.startPostgreSQL(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.StartTemporal(ctx); err != nil {
 		return nil, err
@@ -132,46 +138,6 @@ func (s *Stack) Env(extra ...string) []string {
 	return append(env, extra...)
 }
 
-// StartTemporal starts the Temporal server, again after StopTemporal or KillTemporal: on the same
-// port, with what its file holds.
-func (s *Stack) StartTemporal(ctx context.Context) error {
-	binary, err := s.cfg.binary("temporal")
-	if err != nil {
-		return err
-	}
-	args := []string{"server", "start-dev",
-		"--ip", "127.0.0.1", "--port", strconv.Itoa(s.cfg.TemporalPort),
-		"--log-level", "error",
-		// A new search attribute is known at once, not after the cache's minute.
-		"--dynamic-config-value", "system.forceSearchAttributesCacheRefreshOnRead=true",
-		// Without eager execution, and with its one shard reading new tasks 20 times a second (the
-		// default suits many shards), each step of a run would wait up to 100 ms for nothing.
-		"--dynamic-config-value", "system.enableActivityEagerExecution=true",
-		"--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000"}
-	for _, name := range workflows.SearchAttributeNames {
-		args = append(args, "--search-attribute", name+"=Keyword")
-	}
-	if s.cfg.NoUI {
-		args = append(args, "--headless")
-	} else {
-		args = append(args, "--ui-ip", "127.0.0.1", "--ui-port", strconv.Itoa(s.cfg.UIPort))
-	}
-	if s.cfg.TemporalDB != "" {
-		args = append(args, "--db-filename", s.cfg.TemporalDB, "--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal")
-	}
-	s.temporal, err = s.start(binary, args, s.Env(), "temporal.log")
-	if err != nil {
-		return err
-	}
-	return s.temporal.until(ctx, "answers", func() error { return askNamespace(ctx, s.TemporalAddress()) })
-}
-
-// StopTemporal stops the server in order.
-func (s *Stack) StopTemporal() error { return s.temporal.stop(os.Interrupt, stopTimeout) }
-
-// KillTemporal kills the Temporal server, as a crash of its machine would.
-func (s *Stack) KillTemporal() error { return s.temporal.kill() }
-
 // Worker is a worker process.
 type Worker struct {
 	*process
@@ -191,7 +157,7 @@ func (s *Stack) StartWorker(ctx context.Context) (*Worker, error) {
 		}
 	}
 	address := loopback(port)
-	p, err := s.start(binary, nil, s.Env("EDGEFLEET_METRICS_ADDRESS="+address), fmt.Sprintf("worker-%d.log", len(s.Workers)+1))
+	p, err := s.start(command(binary, nil, s.Env("EDGEFLEET_METRICS_ADDRESS="+address)), fmt.Sprintf("worker-%d.log", len(s.Workers)+1))
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +172,7 @@ func (w *Worker) Kill() error { return w.kill() }
 // Stop stops the worker in order.
 func (w *Worker) Stop() error { return w.stop(os.Interrupt, stopTimeout) }
 
-// Stop stops everything in order: workers, Temporal, the local AWS.
+// Stop stops everything in order: workers, Temporal, its database, the local AWS.
 func (s *Stack) Stop() error {
 	var errs []error
 	for _, w := range s.Workers {
@@ -214,6 +180,9 @@ func (s *Stack) Stop() error {
 	}
 	if s.temporal != nil {
 		errs = append(errs, s.StopTemporal())
+	}
+	if s.postgresql != nil {
+		errs = append(errs, s.postgresql.close())
 	}
 	if s.AWS != nil {
 		errs = append(errs, s.AWS.Close())
@@ -229,7 +198,7 @@ func (c *Config) binary(name string) (string, error) {
 	}
 	path, err := lookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("no program %q in %s or on PATH: `make build` makes it", name, c.Binaries)
+		return "", fmt.Errorf("no program %q in %s or on PATH: `make bin/%s` makes it", name, c.Binaries, name)
 	}
 	return path, nil
 }
