@@ -65,7 +65,9 @@ func run(ctx context.Context, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	go rates.Watch(ctx, ratesInterval, func(err error) { log.Warn("AWS's quotas could not be read again; they stay as they were", zap.Error(err)) })
+	go rates.Watch(ctx, ratesInterval, func(err error) {
+		log.Warn("AWS's quotas could not be read again; they stay as they were", zap.Error(err))
+	})
 	lanes := quota.NewLanes(rates, quota.Share{Until: time.Now()})
 	lanes.MaxWait = laneWait
 	metrics, err := newMetrics()
