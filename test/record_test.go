@@ -72,7 +72,8 @@ func TestRecordHistories(t *testing.T) {
 			id := workflows.DeviceWorkflowID(fleet, d)
 			switch name {
 			case "resumed":
-				s.starter(t, "resume", "--fleet", fleet, d, "--reason", "allowed again").exits(t, 0)
+				_, err := s.tell(t, id, workflows.Resume, why{"reason": "allowed again", "by": "ops"})
+				require.NoError(t, err)
 				require.NoError(t, s.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil))
 			case "held-rolled-back":
 				require.NoError(t, s.temporal.SignalWorkflow(t.Context(), id, "", "rollback", why{"reason": "not needed"}))
