@@ -43,7 +43,7 @@ test: setup-test build lint ## everything that decides whether the project works
 
 .PHONY: chaos
 chaos: build ## every AWS call failing in every way, and every refusal and cancellation; half an hour
-	EDGEFLEET_CHAOS=all go test -count=1 -v -timeout 90m -run '^Test(CrashMatrix|TemporalKilled|Cancellation|Refusal|UndoRefused|LostForGood)$$' ./test/
+	EDGEFLEET_CHAOS=all go test -count=1 -v -timeout 90m -run '^Test(CrashMatrix|TemporalKilled|OnboardingSurvives|Cancellation|Refusal|UndoRefused|LostForGood)$$' ./test/
 
 .PHONY: bench
 bench: setup-bench build bin/temporal-server ## devices a second, latency, memory, storage, into docs/performance.md; half an hour
