@@ -29,6 +29,9 @@ const stopTimeout = 20 * time.Second
 const (
 	// laneWait is how long a call waits for its turn: with it an activity's attempt ends within its time.
 	laneWait = 8 * time.Second
+	// taskPollers is how many polls wait for tasks, of each kind: an onboarding has a hundred tasks a
+	// second, and the SDK's two would each have to bring fifty.
+	taskPollers = 8
 	// ratesInterval is how often quotas that are kept in a file or at a URL are read again.
 	ratesInterval = time.Second
 )
@@ -90,9 +93,11 @@ func run(ctx context.Context, log *zap.Logger) error {
 	fatal := make(chan error, 2)
 	failed := func(err error) { fatal <- err }
 	w := worker.New(c, workflows.TaskQueue, worker.Options{
-		WorkerStopTimeout: stopTimeout,
-		OnFatalError:      failed,
-		Interceptors:      []interceptor.WorkerInterceptor{&callers{}},
+		WorkerStopTimeout:                stopTimeout,
+		MaxConcurrentWorkflowTaskPollers: taskPollers,
+		MaxConcurrentActivityTaskPollers: taskPollers,
+		OnFatalError:                     failed,
+		Interceptors:                     []interceptor.WorkerInterceptor{&callers{}},
 		// At once: what an attempt notes is for the one that follows when it is killed.
 		MaxHeartbeatThrottleInterval: time.Millisecond,
 	})

@@ -104,6 +104,7 @@ const OnboardMemo = "onboarding"
 type LaunchInput struct {
 	Onboarding OnboardInput  `json:"onboarding"` // with Prepared and Progress
 	Drain      bool          `json:"drain,omitempty"`
+	Repeated   bool          `json:"repeated,omitempty"` // a shift that failed may have launched more than Progress says
 	For        time.Duration `json:"for"`
 }
 
@@ -119,6 +120,7 @@ type onboarding struct {
 	in        OnboardInput
 	interrupt func() // ends the shift that runs, for what was decided
 	stuck     bool   // the last shift failed; another waits for a decision
+	repeated  bool   // a shift failed, and where it was is not known
 }
 
 // OnboardFleet provisions a manifest's devices: it has LaunchDevices launch their runs, a shift at a time,
@@ -189,14 +191,14 @@ func (o *onboarding) shift(ctx workflow.Context) {
 	options.RetryPolicy.MaximumInterval = 10 * time.Second
 	options.Priority = temporal.Priority{PriorityKey: DefaultPriority}
 	progress, err := call[Progress](shiftCtx, options, "LaunchDevices", LaunchInput{
-		Onboarding: o.in, Drain: o.in.State != Running, For: launchShift,
+		Onboarding: o.in, Drain: o.in.State != Running, Repeated: o.repeated, For: launchShift,
 	})
 	o.interrupt = func() {}
 	switch {
 	case temporal.IsCanceledError(err): // it was interrupted before it began
 	case err != nil:
 		_, message := explain(err)
-		o.stuck = true
+		o.stuck, o.repeated = true, true
 		o.stop(ctx, message)
 	default:
 		o.in.Progress = progress

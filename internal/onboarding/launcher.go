@@ -46,7 +46,7 @@ func (l *Launcher) LaunchDevices(ctx context.Context, in workflows.LaunchInput) 
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
 	s := &shift{
-		Launcher: l, in: in.Onboarding, drain: in.Drain, repeated: info.Attempt > 1, progress: progress,
+		Launcher: l, in: in.Onboarding, drain: in.Drain, repeated: in.Repeated || info.Attempt > 1, progress: progress,
 		told: progress, files: NewFiles(l.S3, in.Onboarding.Files, in.Onboarding.Fleet.KMSKeyID), ctx: watching,
 		pages: map[int]*page{}, open: map[workflows.Place]*watched{}, ended: make(chan ended),
 	}

@@ -47,9 +47,14 @@ type BusyError struct {
 	API  string
 	Rate float64 // calls per second
 	Wait time.Duration
+	// NoShare: this process had no share of the quotas; whoever gives them out could not be asked.
+	NoShare bool
 }
 
 func (e BusyError) Error() string {
+	if e.NoShare {
+		return fmt.Sprintf("no turn within %s: this worker has no share of the quota of %g calls a second of %s, which QuotaShares on Temporal gives out", e.Wait, e.Rate, e.API)
+	}
 	return fmt.Sprintf("no turn within %s: others use all of the quota of %g calls a second of %s", e.Wait, e.Rate, e.API)
 }
 
@@ -128,10 +133,12 @@ func (l *Lanes) Turn(ctx context.Context, api string) (done func(), err error) {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-tooLong:
-		err = BusyError{api, rate, l.MaxWait}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err == nil {
+		err = BusyError{api, rate, l.MaxWait, !l.share.valid(time.Now())}
+	}
 	if !lane.waiting.remove(w) { // its turn came at this very moment
 		lane.underWay--
 		l.letGo(api, lane, time.Now())

@@ -156,7 +156,7 @@ func TestTurnIsGivenUp(t *testing.T) {
 	_, err = lanes.Turn(t.Context(), "iot:CreateThing")
 	var busy BusyError
 	require.True(t, errors.As(err, &busy))
-	require.Equal(t, BusyError{"iot:CreateThing", 1, time.Millisecond}, busy)
+	require.Equal(t, BusyError{"iot:CreateThing", 1, time.Millisecond, false}, busy)
 	require.True(t, lanes.Short())
 
 	lanes.MaxWait = 0
