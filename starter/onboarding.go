@@ -139,8 +139,7 @@ func (a *app) steer(ctx context.Context, t *temporal, id, decision string, said 
 	if a.json {
 		return a.printJSON(status)
 	}
-	fmt.Fprintf(a.out, "%s is %s: %d of %d devices done, %d under way. `starter status onboarding %s` shows how it goes on.\n",
-		id, status.State, status.Counts.Ended(), status.Devices, status.InFlight, status.Name)
+	fmt.Fprintf(a.out, "%s is %s. `starter status onboarding %s` shows how it goes on.\n", id, status.State, status.Name)
 	return nil
 }
 
@@ -186,7 +185,7 @@ func (a *app) resumeOnboardings(ctx context.Context, t *temporal, c *decideComma
 		if err := t.steer(ctx, o.WorkflowID, workflows.ResumeOnboarding, workflows.Steering{Reason: c.decision.Reason}, &o.OnboardStatus); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.errs, "%s had stopped, and goes on: %d of %d devices done.\n", o.WorkflowID, o.Counts.Ended(), o.Devices)
+		fmt.Fprintf(a.errs, "%s had stopped, and goes on. `starter status onboarding %s --watch` shows how.\n", o.WorkflowID, o.Name)
 	}
 	return nil
 }
