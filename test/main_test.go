@@ -68,12 +68,18 @@ type stack struct {
 // bucket is the one that the examples use.
 const bucket = "edge-bucket"
 
+// startStack starts a stack without the Temporal UI, which only the browser test looks at.
 func startStack(cfg devstack.Config) (*stack, error) {
+	cfg.NoUI = true
+	return startWith(cfg)
+}
+
+func startWith(cfg devstack.Config) (*stack, error) {
 	logs, err := os.MkdirTemp("", "edgefleet-test-")
 	if err != nil {
 		return nil, err
 	}
-	cfg.NoUI, cfg.Workers, cfg.Buckets, cfg.Binaries, cfg.Logs = true, 1, []string{bucket}, binaries, logs
+	cfg.Workers, cfg.Buckets, cfg.Binaries, cfg.Logs = 1, []string{bucket}, binaries, logs
 	started, err := devstack.Start(context.Background(), cfg)
 	if err != nil {
 		return nil, err
