@@ -70,6 +70,7 @@ func (a *app) decommission(ctx context.Context, t *temporal, spec fleet.Spec, de
 			ID:                    workflows.DeviceWorkflowID(spec.Name, device),
 			TypedSearchAttributes: workflows.SearchAttributes(spec.Name),
 			StaticSummary:         workflows.DecommissionSummary(spec, device),
+			StaticDetails:         workflows.DecommissionDetails(spec, device),
 		}, "DecommissionDevice", workflows.DecommissionInput{Fleet: spec, Device: device, KeepBundle: keepBundle})
 		switch {
 		case err != nil:

@@ -66,3 +66,9 @@ func ProvisionDetails(s fleet.Spec, d fleet.Device) string {
 func DecommissionSummary(s fleet.Spec, device string) string {
 	return "Decommission device " + device + " of fleet " + s.Name + " (" + string(s.Registry) + ")"
 }
+
+// DecommissionDetails says in the Temporal UI, in Markdown, what the decommission will do.
+func DecommissionDetails(s fleet.Spec, device string) string {
+	return "Removes all that is there of device **" + device + "** of fleet `" + s.Name +
+		"`: registration, certificates, thing, and its files in `" + s.Bundles.String() + "/" + s.Name + "/" + device + "/`. What the fleet shares stays."
+}
