@@ -40,5 +40,4 @@ func TestRecordOnboardingHistories(t *testing.T) {
 	id := workflows.OnboardingWorkflowID("onboarded-held", "onboarded-held")
 	require.NoError(t, s.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil))
 	s.saveHistory(t, id, "onboard_fleet", "resumed")
-	s.saveHistory(t, workflows.QuotaSharesID("us-east-1"), "quota_shares", "running")
 }

@@ -54,7 +54,7 @@ func TestReplayNotices(t *testing.T) {
 		require.NoError(t, err)
 		first := "CreateThingType"
 		switch base := filepath.Base(file); {
-		case strings.HasPrefix(base, "quota_shares"), strings.HasPrefix(base, "provision_device.onboarded-local"):
+		case strings.HasPrefix(base, "provision_device.onboarded-local"):
 			continue // they schedule nothing
 		case strings.HasPrefix(base, "provision_device.onboarded"):
 			first = "IssueCertificate" // those before it are local
