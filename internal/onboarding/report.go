@@ -129,7 +129,7 @@ func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] 
 
 // page is what became of the lines of a page. Those that no part tells of are under way, or to come.
 func (r *Report) page(ctx context.Context, n int) ([]report.Outcome, error) {
-	told, err := r.files.Part(ctx, n)
+	told, _, err := r.files.Part(ctx, n)
 	if err != nil || len(told) == PageLines {
 		return told, err
 	}
