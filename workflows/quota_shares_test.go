@@ -92,13 +92,16 @@ func TestQuotaSharesGoesOn(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
 	env.RegisterWorkflow(QuotaShares)
-	env.RegisterDelayedCallback(func() {
-		for i := range sharesPerRun + 1 {
-			env.UpdateWorkflow(LeaseUpdate, strconv.Itoa(i), &testsuite.TestUpdateCallback{
-				OnAccept: func() {}, OnReject: func(err error) { t.Error(err) }, OnComplete: func(any, error) {},
-			}, LeaseRequest{"a", true})
-		}
-	}, time.Second)
+	const atOnce = 20
+	for n := 0; n <= sharesPerRun; n += atOnce {
+		env.RegisterDelayedCallback(func() {
+			for i := range atOnce {
+				env.UpdateWorkflow(LeaseUpdate, strconv.Itoa(n+i), &testsuite.TestUpdateCallback{
+					OnAccept: func() {}, OnReject: func(err error) { t.Error(err) }, OnComplete: func(any, error) {},
+				}, LeaseRequest{"a", true})
+			}
+		}, time.Duration(1+n)*time.Millisecond)
+	}
 	begun := env.Now()
 	env.ExecuteWorkflow(QuotaShares, []Member(nil))
 	require.True(t, workflow.IsContinueAsNewError(env.GetWorkflowError()), "%v", env.GetWorkflowError())
