@@ -111,8 +111,7 @@ func (f Files) PutPart(ctx context.Context, n int, outcomes []report.Outcome, ve
 		in.IfMatch = &version
 	}
 	out, err := f.s3.PutObject(ctx, in)
-	var refused smithy.APIError
-	if errors.As(err, &refused) && (refused.ErrorCode() == "PreconditionFailed" || refused.ErrorCode() == "ConditionalRequestConflict") {
+	if hasCode(err, "PreconditionFailed", "ConditionalRequestConflict") {
 		return "", fmt.Errorf("writing %s: another attempt has written it since this one read it", f.uri(partName(n)))
 	}
 	if err != nil {
@@ -137,6 +136,11 @@ func (f Files) Part(ctx context.Context, n int) (outcomes []report.Outcome, vers
 		outcomes = append(outcomes, o)
 	}
 	return outcomes, version, nil
+}
+
+func hasCode(err error, codes ...string) bool {
+	var said smithy.APIError
+	return errors.As(err, &said) && slices.Contains(codes, said.ErrorCode())
 }
 
 var errMissing = errors.New("there is no such object")
