@@ -25,8 +25,6 @@ type onboardingStatus struct {
 	ClosedAt   *time.Time `json:"closedAt,omitempty"`
 	// Retrying is the last failure of the launching, while that is tried again.
 	Retrying string `json:"retrying,omitempty"`
-
-	next workflows.Place // the first line that was not launched
 }
 
 // statusOf is what an onboarding's memo says.
@@ -44,7 +42,6 @@ func newOnboardingStatus(info *workflow.WorkflowExecutionInfo) onboardingStatus 
 		WorkflowID:    info.GetExecution().GetWorkflowId(), RunID: info.GetExecution().GetRunId(),
 		StartedAt: info.GetStartTime().AsTime(),
 	}
-	s.next.Page = s.Pages
 	if at := info.GetCloseTime(); at != nil {
 		closed := at.AsTime()
 		s.ClosedAt = &closed
@@ -52,6 +49,7 @@ func newOnboardingStatus(info *workflow.WorkflowExecutionInfo) onboardingStatus 
 	switch info.GetStatus() {
 	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED:
 		s.State, s.Why = "terminated", "it was terminated: devices that were under way go on by themselves"
+		s.Next.Page = s.Pages // nobody said how far it came
 	case enums.WORKFLOW_EXECUTION_STATUS_FAILED, enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
 		s.State = workflows.State(stateOfStatus[info.GetStatus()])
 	}
@@ -76,7 +74,7 @@ func (t *temporal) onboardingStatus(ctx context.Context, id string) (onboardingS
 		}
 		var progress workflows.Progress
 		if beat := p.GetHeartbeatDetails(); beat != nil && decode(beat, &progress) == nil {
-			s.Counts, s.InFlight, s.Ceiling, s.next = progress.Counts, len(progress.Open), progress.Ceiling, progress.Next
+			s.Counts, s.InFlight, s.Ceiling, s.Next = progress.Counts, len(progress.Open), progress.Ceiling, progress.Next
 		}
 		if f := p.GetLastFailure(); f != nil {
 			_, s.Retrying = cause(f)

@@ -93,6 +93,7 @@ type OnboardStatus struct {
 	Pages    int            `json:"pages"`
 	Devices  int            `json:"devices"`
 	Counts   Counts         `json:"counts"`
+	Next     Place          `json:"next"` // the first line that was not launched
 	InFlight int            `json:"inFlight"`
 	Ceiling  float64        `json:"ceiling,omitempty"` // devices a second; 0: any
 }
@@ -257,7 +258,7 @@ func (o *onboarding) tell(ctx workflow.Context) {
 func (o *onboarding) status() OnboardStatus {
 	s := InitialStatus(o.in)
 	p := o.in.Progress
-	s.State, s.Why, s.Counts, s.InFlight, s.Ceiling = o.in.State, o.in.Why, p.Counts, len(p.Open), p.Ceiling
+	s.State, s.Why, s.Counts, s.Next, s.InFlight, s.Ceiling = o.in.State, o.in.Why, p.Counts, p.Next, len(p.Open), p.Ceiling
 	return s
 }
 

@@ -130,7 +130,7 @@ func TestOnboardFleetCompletes(t *testing.T) {
 	require.Len(t, l.begun(), 2)
 	require.Equal(t, 1, l.fleets)
 	want := InitialStatus(onboardInput())
-	want.State, want.Counts, want.Ceiling = Completed, all.Counts, 10
+	want.State, want.Counts, want.Next, want.Ceiling = Completed, all.Counts, all.Next, 10
 	require.Equal(t, want, status)
 }
 

@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/activities"
+	"edgefleet/internal/fleet"
 	"edgefleet/internal/report"
 	"edgefleet/workflows"
 )
@@ -39,7 +40,7 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 		if err != nil {
 			return outcome, err
 		}
-		if again && s.startedHere(latest) {
+		if again && startedBy(latest, s.in.Files) {
 			return s.end(ctx, outcome, latest)
 		}
 		if latest.GetType().GetName() == "DecommissionDevice" && latest.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
@@ -58,7 +59,7 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 		if err != nil {
 			return outcome, err
 		}
-		if s.startedHere(latest) {
+		if startedBy(latest, s.in.Files) {
 			return s.end(ctx, outcome, latest)
 		}
 	}
@@ -83,11 +84,11 @@ func (s *shift) latest(ctx context.Context, id string) (*workflow.WorkflowExecut
 	return described.GetWorkflowExecutionInfo(), err
 }
 
-// startedHere tells whether this onboarding started the run.
-func (s *shift) startedHere(run *workflow.WorkflowExecutionInfo) bool {
+// startedBy tells whether the onboarding with these files started the run.
+func startedBy(run *workflow.WorkflowExecutionInfo, files fleet.S3URI) bool {
 	var by string
 	payload := run.GetMemo().GetFields()[startedMemo]
-	return payload != nil && converter.GetDefaultDataConverter().FromPayload(payload, &by) == nil && by == s.in.Files.String()
+	return payload != nil && converter.GetDefaultDataConverter().FromPayload(payload, &by) == nil && by == files.String()
 }
 
 // exclude is what becomes of a device that something else is being done to.
@@ -144,13 +145,13 @@ func Watch(ctx context.Context, c client.Client, run client.WorkflowRun, outcome
 		err := run.Get(ctx, &result)
 		outcome.RunID = run.GetRunID()
 		if terminated := (*temporal.TerminatedError)(nil); errors.As(err, &terminated) {
-			described, err := c.DescribeWorkflowExecution(ctx, run.GetID(), "")
-			if err != nil {
-				return outcome, err
-			}
+			described, again := c.DescribeWorkflowExecution(ctx, run.GetID(), "")
 			if latest := described.GetWorkflowExecutionInfo(); isReset(latest, run.GetRunID()) {
 				run = c.GetWorkflow(ctx, run.GetID(), latest.GetExecution().GetRunId())
 				continue
+			}
+			if again != nil {
+				err = again
 			}
 		}
 		if deleted := (*serviceerror.NotFound)(nil); errors.As(err, &deleted) {

@@ -140,7 +140,7 @@ func TestReport(t *testing.T) {
 	require.NoError(t, err)
 	_, err = files.PutPart(t.Context(), 1, []report.Outcome{outcome(2+PageLines+5, report.RolledBack)}, "")
 	require.NoError(t, err)
-	r := NewReport(files, 3, workflows.Place{Page: 1, Line: 8})
+	r := NewReport(files, "cameras", 3, workflows.Place{Page: 1, Line: 8})
 	for range 2 {
 		states := map[report.State]int{}
 		line := 2
