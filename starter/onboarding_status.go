@@ -49,6 +49,7 @@ func newOnboardingStatus(info *workflow.WorkflowExecutionInfo) onboardingStatus 
 	switch info.GetStatus() {
 	case enums.WORKFLOW_EXECUTION_STATUS_TERMINATED:
 		s.State, s.Why = "terminated", "it was terminated: devices that were under way go on by themselves"
+		s.Next.Page = s.Pages // nobody said how far it came
 	case enums.WORKFLOW_EXECUTION_STATUS_FAILED, enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
 		s.State = workflows.State(stateOfStatus[info.GetStatus()])
 	}

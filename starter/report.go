@@ -88,7 +88,7 @@ func (a *app) findReport(ctx context.Context, client *s3.Client, name, fleetName
 		files := onboarding.NewFiles(client, at, "")
 		pages, err := files.CountPages(ctx)
 		heading := report.Onboarding{Name: name, Fleet: spec.Name, Registry: string(spec.Registry), Manifest: at.String(), State: "unknown"}
-		return heading, onboarding.NewReport(files, pages, workflows.Place{}), err
+		return heading, onboarding.NewReport(files, spec.Name, pages, workflows.Place{}), err
 	}
 	t, err := a.connect(ctx)
 	if err != nil {
@@ -114,7 +114,7 @@ func (a *app) findReport(ctx context.Context, client *s3.Client, name, fleetName
 	if status.ClosedAt != nil {
 		heading.EndedAt = status.ClosedAt.Local()
 	}
-	r := onboarding.NewReport(onboarding.NewFiles(client, status.Files, ""), status.Pages, status.Next)
+	r := onboarding.NewReport(onboarding.NewFiles(client, status.Files, ""), status.Fleet, status.Pages, status.Next)
 	return heading, r, r.LookAgain(ctx, t)
 }
 

@@ -123,31 +123,3 @@ func TestOnboardingIsSteered(t *testing.T) {
 		})
 	}
 }
-
-// Whatever becomes of a device's run, its place is free again and the report says it.
-func TestOnboardedRunsEndOtherwise(t *testing.T) {
-	s := newLanes(t, 1).take(t)
-	d := newDevice(t, iotCore, "")
-	id := func(n int) string { return fmt.Sprintf("device/%s/%s-%04d", d.spec.Name, d.Name, n) }
-	const ended, cancelled, reset = 1, 2, 3
-	for _, n := range []int{ended, cancelled, reset} { // they retry until they are seen to
-		s.fault(t, fault{Operation: "iot:CreateThing", Kind: "error", Status: 503, Match: fmt.Sprintf("%s-%04d", d.Name, n), Times: -1})
-	}
-	s.starter(t, "onboard", "-f", d.file, manifestOf(t, d.Name, 8), "--name", d.Name, "--no-wait", "--in-flight", "3").exits(t, 0)
-	s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.InFlight == 3 })
-	for _, n := range []int{ended, cancelled, reset} {
-		eventually(t, id(n)+" runs", func() error { _, err := s.temporal.DescribeWorkflowExecution(t.Context(), id(n), ""); return err })
-	}
-	s.temporalCLI(t, "workflow", "terminate", "-w", id(ended)).exits(t, 0)
-	s.temporalCLI(t, "workflow", "cancel", "-w", id(cancelled)).exits(t, 0)
-	s.temporalCLI(t, "workflow", "reset", "-w", id(reset), "--type", "FirstWorkflowTask", "--reason", "a test").exits(t, 0)
-	s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.Counts.Ended() == 7 })
-	s.clearFaults(t)
-	s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.State == workflows.Completed })
-	states := map[int]report.State{}
-	for i, o := range s.reportOf(t, d.Name).Devices {
-		states[i+1] = o.State
-	}
-	require.Equal(t, map[int]report.State{ended: report.Terminated, cancelled: report.Canceled, reset: report.Provisioned,
-		4: report.Provisioned, 5: report.Provisioned, 6: report.Provisioned, 7: report.Provisioned, 8: report.Provisioned}, states)
-}

@@ -89,7 +89,9 @@ func run(ctx context.Context, log *zap.Logger) error {
 	server := serve(listener, metrics, c)
 	defer server.Close() //nolint:errcheck // nothing is left to lose
 
-	go newShares(c, lanes, cfg.Region, log).keep(ctx)
+	sharesCtx, giveUpShares := context.WithCancel(context.WithoutCancel(ctx)) // activities that finish need them yet
+	defer giveUpShares()
+	go newShares(c, lanes, cfg.Region, log).keep(sharesCtx)
 	fatal := make(chan error, 2)
 	failed := func(err error) { fatal <- err }
 	w := worker.New(c, workflows.TaskQueue, worker.Options{

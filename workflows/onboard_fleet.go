@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -66,6 +67,8 @@ type Progress struct {
 	// Recent are the errors, "" for none, that the last devices ended with, the latest last.
 	Recent  []string `json:"recent,omitempty"`
 	Stopped string   `json:"stopped,omitempty"` // why the line stopped
+	// Unheard: a shift, or an attempt of one, ended without a word, so lines from Next on may have been launched.
+	Unheard bool `json:"unheard,omitempty"`
 }
 
 // The states of an onboarding.
@@ -104,13 +107,13 @@ const OnboardMemo = "onboarding"
 type LaunchInput struct {
 	Onboarding OnboardInput  `json:"onboarding"` // with Prepared and Progress
 	Drain      bool          `json:"drain,omitempty"`
-	Repeated   bool          `json:"repeated,omitempty"` // a shift that failed may have launched more than Progress says
 	For        time.Duration `json:"for"`
 }
 
 // The activity's times. It heartbeats every second; a worker that dies costs the timeout.
 const (
 	launchShift            = time.Minute
+	drainShift             = 5 * time.Minute // a run may wait for its end for days, and each shift is history
 	launchHeartbeatTimeout = 5 * time.Second
 	launchTimeout          = 10 * time.Minute
 )
@@ -118,9 +121,8 @@ const (
 // onboarding is the state of one OnboardFleet.
 type onboarding struct {
 	in        OnboardInput
-	interrupt func() // ends the shift that runs, for what was decided
+	interrupt func() // ends the shift or the preparation that runs, for what was decided
 	stuck     bool   // the last shift failed; another waits for a decision
-	repeated  bool   // a shift failed, and where it was is not known
 }
 
 // OnboardFleet provisions a manifest's devices: it has LaunchDevices launch their runs, a shift at a time,
@@ -132,7 +134,8 @@ func OnboardFleet(ctx workflow.Context, in OnboardInput) (OnboardStatus, error) 
 		o.in.State = Running
 	}
 	detached, _ := workflow.NewDisconnectedContext(ctx) // a cancellation is a decision, as by the update
-	if err := o.listen(ctx, detached); err != nil {
+	takeSignals, err := o.listen(ctx, detached)
+	if err != nil {
 		return OnboardStatus{}, err
 	}
 	for {
@@ -156,6 +159,7 @@ func OnboardFleet(ctx workflow.Context, in OnboardInput) (OnboardStatus, error) 
 			}
 		}
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && workflow.AllHandlersFinished(ctx) && ctx.Err() == nil {
+			takeSignals() // the next run would not get them
 			return OnboardStatus{}, workflow.NewContinueAsNewError(ctx, OnboardFleet, o.in)
 		}
 	}
@@ -163,15 +167,23 @@ func OnboardFleet(ctx workflow.Context, in OnboardInput) (OnboardStatus, error) 
 
 // prepare makes what the devices share. What goes wrong there concerns them all: the line stops.
 func (o *onboarding) prepare(ctx workflow.Context) {
-	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+	childCtx, interrupt := workflow.WithCancel(ctx)
+	o.interrupt = interrupt
+	childCtx = workflow.WithChildOptions(childCtx, workflow.ChildWorkflowOptions{
 		WorkflowID:            preparationID(o.in.Fleet.Name, "onboarding/"+o.in.Name),
 		TypedSearchAttributes: SearchAttributes(o.in.Fleet.Name),
 		StaticSummary:         PrepareSummary(o.in.Fleet),
 		StaticDetails:         PrepareDetails(o.in.Fleet),
 		Priority:              temporal.Priority{PriorityKey: DefaultPriority},
+		WaitForCancellation:   true,
 	})
 	var prepared PreparedFleet
-	if err := workflow.ExecuteChildWorkflow(ctx, PrepareFleet, o.in.Fleet).Get(ctx, &prepared); err != nil {
+	err := workflow.ExecuteChildWorkflow(childCtx, PrepareFleet, o.in.Fleet).Get(childCtx, &prepared)
+	o.interrupt = func() {}
+	switch {
+	case err != nil && childCtx.Err() != nil: // it was interrupted
+		return
+	case err != nil:
 		_, message := explain(err)
 		o.stop(ctx, message)
 		return
@@ -190,15 +202,22 @@ func (o *onboarding) shift(ctx workflow.Context) {
 	options.HeartbeatTimeout = launchHeartbeatTimeout
 	options.RetryPolicy.MaximumInterval = 10 * time.Second
 	options.Priority = temporal.Priority{PriorityKey: DefaultPriority}
-	progress, err := call[Progress](shiftCtx, options, "LaunchDevices", LaunchInput{
-		Onboarding: o.in, Drain: o.in.State != Running, Repeated: o.repeated, For: launchShift,
-	})
+	in := LaunchInput{Onboarding: o.in, For: launchShift}
+	if o.in.State != Running {
+		in.Drain, in.For = true, drainShift
+	}
+	progress, err := call[Progress](shiftCtx, options, "LaunchDevices", in)
 	o.interrupt = func() {}
+	var timeout *temporal.TimeoutError
 	switch {
-	case temporal.IsCanceledError(err): // it was interrupted before it began
+	case err != nil && shiftCtx.Err() != nil: // it was interrupted before it began, or its worker died then
+		if errors.As(err, &timeout) && timeout.HasLastHeartbeatDetails() && timeout.LastHeartbeatDetails(&progress) == nil {
+			o.in.Progress = progress
+		}
+		o.in.Progress.Unheard = true
 	case err != nil:
 		_, message := explain(err)
-		o.stuck, o.repeated = true, true
+		o.in.Progress.Unheard, o.stuck = true, true
 		o.stop(ctx, message)
 	default:
 		o.in.Progress = progress
@@ -220,7 +239,7 @@ func (o *onboarding) stop(ctx workflow.Context, why string) {
 
 func (o *onboarding) set(ctx workflow.Context, state State, why string) {
 	o.in.State, o.in.Why = state, why
-	if state == Running {
+	if state != Stopped {
 		o.stuck = false
 	}
 	o.interrupt()
@@ -239,7 +258,7 @@ func (o *onboarding) tell(ctx workflow.Context) {
 func (o *onboarding) status() OnboardStatus {
 	s := InitialStatus(o.in)
 	p := o.in.Progress
-	s.State, s.Why, s.Next, s.Counts, s.InFlight, s.Ceiling = o.in.State, o.in.Why, p.Next, p.Counts, len(p.Open), p.Ceiling
+	s.State, s.Why, s.Counts, s.Next, s.InFlight, s.Ceiling = o.in.State, o.in.Why, p.Counts, p.Next, len(p.Open), p.Ceiling
 	return s
 }
 

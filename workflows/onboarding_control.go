@@ -34,8 +34,10 @@ var steerings = []struct {
 	{CancelOnboarding, "Launch no more devices, for good; those under way come to their end.", []State{Running, Paused, Stopped}, Canceled},
 }
 
-// listen takes decisions: by update, which answers at once, by signal, and a cancellation.
-func (o *onboarding) listen(ctx, detached workflow.Context) error {
+// listen takes decisions: by update, which answers at once, by signal, and a cancellation. What it
+// returns takes the signals that have come; a run that goes on as new calls it first.
+func (o *onboarding) listen(ctx, detached workflow.Context) (takeSignals func(), err error) {
+	var takes []func()
 	for _, s := range steerings {
 		refuse := func(Steering) error {
 			for _, from := range s.from {
@@ -50,15 +52,20 @@ func (o *onboarding) listen(ctx, detached workflow.Context) error {
 			return o.status(), nil
 		}, workflow.UpdateHandlerOptions{Validator: refuse, Description: s.description})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		workflow.GoNamed(detached, s.name, func(detached workflow.Context) {
-			signals := workflow.GetSignalChannelWithOptions(detached, s.name, workflow.SignalChannelOptions{Description: s.description})
-			for {
-				var said Steering
-				if signals.Receive(detached, &said); refuse(said) == nil {
+		signals := workflow.GetSignalChannelWithOptions(detached, s.name, workflow.SignalChannelOptions{Description: s.description})
+		take := func() {
+			for said := (Steering{}); signals.ReceiveAsync(&said); said = (Steering{}) {
+				if refuse(said) == nil {
 					o.set(detached, s.to, said.Reason)
 				}
+			}
+		}
+		takes = append(takes, take)
+		workflow.GoNamed(detached, s.name, func(detached workflow.Context) {
+			for workflow.Await(detached, func() bool { return signals.Len() > 0 }) == nil {
+				take()
 			}
 		})
 	}
@@ -68,7 +75,11 @@ func (o *onboarding) listen(ctx, detached workflow.Context) error {
 			o.set(detached, Canceled, "canceled through Temporal")
 		}
 	})
-	return nil
+	return func() {
+		for _, take := range takes {
+			take()
+		}
+	}, nil
 }
 
 // OnboardingSummary is the line that stands for an onboarding in the Temporal UI.

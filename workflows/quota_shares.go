@@ -40,6 +40,14 @@ type Member struct {
 	Worker string    `json:"worker"`
 	Lease  Lease     `json:"lease"`
 	Until  time.Time `json:"until"`
+	// Given is what it gave up lately: it may not know yet, and calls that it made count for a while.
+	Given []GivenUp `json:"given,omitempty"`
+}
+
+// GivenUp is a lease that was given up, and when nothing that was done by it counts any more.
+type GivenUp struct {
+	Lease Lease     `json:"lease"`
+	Until time.Time `json:"until"`
 }
 
 // quotaShares is the state of one QuotaShares.
@@ -54,6 +62,10 @@ const (
 	sharesPerRun = 1500 // of the 2,000 updates that Temporal allows a run
 )
 
+// settleTime is how long calls count after the lease that they were made by: a second, as AWS counts, and
+// what their way to AWS takes.
+const settleTime = 1200 * time.Millisecond
+
 // QuotaShares shares out the quotas of an AWS account and region among the workers that call it. At no
 // time do two workers have leases that overlap, so the sum of their calls keeps every quota. It is
 // started by the first worker that needs a share, and ends when none does.
@@ -66,7 +78,8 @@ func QuotaShares(ctx workflow.Context, members []Member) error {
 		return err
 	}
 	for {
-		if err := workflow.Sleep(ctx, shareLook); err != nil {
+		used := func() bool { return s.granted > sharesPerRun && workflow.AllHandlersFinished(ctx) }
+		if _, err := workflow.AwaitWithTimeout(ctx, shareLook, used); err != nil {
 			return err
 		}
 		s.forget(workflow.Now(ctx))
@@ -82,9 +95,12 @@ func QuotaShares(ctx workflow.Context, members []Member) error {
 	}
 }
 
-// forget drops the workers whose leases have run out.
+// forget drops the workers whose leases have run out and settled, and what is settled of the others'.
 func (s *quotaShares) forget(now time.Time) {
-	s.members = slices.DeleteFunc(s.members, func(m Member) bool { return !now.Before(m.Until) })
+	s.members = slices.DeleteFunc(s.members, func(m Member) bool { return !now.Before(m.Until.Add(settleTime)) })
+	for i := range s.members {
+		s.members[i].Given = slices.DeleteFunc(s.members[i].Given, func(g GivenUp) bool { return !now.Before(g.Until) })
+	}
 }
 
 // lease gives a worker an equal part: the one that its place among the members says, as far as no
@@ -102,16 +118,26 @@ func (s *quotaShares) lease(r LeaseRequest, now time.Time) Lease {
 		of = max(of, 2)
 	}
 	lease := Lease{float64(at) / float64(of), float64(at+1) / float64(of)}
-	s.members[at].Lease, s.members[at].Until = s.free(lease, at), now.Add(LeaseTime)
-	return s.members[at].Lease
+	m := &s.members[at]
+	had := GivenUp{m.Lease, m.Until.Add(settleTime)}
+	m.Lease, m.Until = s.free(lease, at), now.Add(LeaseTime)
+	if had.Lease.From < m.Lease.From || had.Lease.To > m.Lease.To {
+		m.Given = append(m.Given, had)
+	}
+	return m.Lease
 }
 
 // free is the longest part of the wanted lease that no other member's is in.
 func (s *quotaShares) free(wanted Lease, at int) Lease {
 	var others []Lease
 	for i, m := range s.members {
-		if i != at && m.Lease.To > m.Lease.From {
-			others = append(others, m.Lease)
+		if i == at {
+			continue
+		}
+		for _, g := range append(m.Given, GivenUp{Lease: m.Lease}) {
+			if g.Lease.To > g.Lease.From {
+				others = append(others, g.Lease)
+			}
 		}
 	}
 	slices.SortFunc(others, func(a, b Lease) int { return cmp.Compare(a.From, b.From) })

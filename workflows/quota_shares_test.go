@@ -1,36 +1,45 @@
 package workflows
 
 import (
-	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 )
 
-// At no time do two workers have leases that overlap, whoever comes, asks and dies when.
+// At no time do two workers have leases that overlap, whoever comes, asks and dies when: also where a worker
+// does not learn of its new one, and for as long as its calls count.
 func TestLeasesNeverOverlap(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	s := &quotaShares{}
 	now := time.Unix(0, 0)
-	held := map[string]Member{} // as the workers know it
+	given := map[string][]GivenUp{}
+	var useful int
 	for range 20_000 {
 		now = now.Add(time.Duration(random.IntN(900)) * time.Millisecond)
 		name := strconv.Itoa(random.IntN(1 + random.IntN(6)))
-		held[name] = Member{name, s.lease(LeaseRequest{name, random.IntN(3) > 0}, now), now.Add(LeaseTime)}
-		maps.DeleteFunc(held, func(_ string, m Member) bool { return !now.Before(m.Until) })
-		for a, m := range held {
-			require.LessOrEqual(t, m.Lease.To, 1.0)
-			for b, o := range held {
-				if a != b && m.Lease.To > m.Lease.From && o.Lease.To > o.Lease.From {
-					require.True(t, m.Lease.To <= o.Lease.From || o.Lease.To <= m.Lease.From, "%v and %v", m, o)
+		lease := s.lease(LeaseRequest{name, random.IntN(3) > 0}, now)
+		if lease.To <= lease.From {
+			continue
+		}
+		useful++
+		require.LessOrEqual(t, lease.To, 1.0)
+		for other, all := range given {
+			given[other] = slices.DeleteFunc(all, func(g GivenUp) bool { return !now.Before(g.Until) })
+			for _, g := range given[other] {
+				if other != name {
+					require.True(t, lease.To <= g.Lease.From || g.Lease.To <= lease.From, "%s gets %v and %s has %v", name, lease, other, g)
 				}
 			}
 		}
+		given[name] = append(given[name], GivenUp{lease, now.Add(LeaseTime + settleTime)})
 	}
+	require.Greater(t, useful, 10_000)
 }
 
 // Workers that stay come to equal parts of the whole; a dead one's part goes to the others.
@@ -41,7 +50,7 @@ func TestLeasesBecomeEqual(t *testing.T) {
 	require.Equal(t, Lease{0.5, 1}, s.lease(LeaseRequest{"b", false}, now), "to the next, at once")
 	got := map[string]Lease{}
 	ask := func(workers ...string) {
-		for range 4 {
+		for range 8 {
 			now = now.Add(2 * time.Second)
 			for _, w := range workers {
 				got[w] = s.lease(LeaseRequest{w, true}, now)
@@ -75,4 +84,28 @@ func TestQuotaSharesEnds(t *testing.T) {
 	require.True(t, env.IsWorkflowCompleted())
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, Lease{0, 1}, lease)
+}
+
+// More leases than Temporal allows updates to a run, in less than the time between two looks: it goes on as new
+// before, with what each worker has.
+func TestQuotaSharesGoesOn(t *testing.T) {
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	env.RegisterWorkflow(QuotaShares)
+	asked := 0
+	var ask func() // one after the other: the environment takes few at a time
+	ask = func() {
+		if asked++; asked > sharesPerRun+1 {
+			return
+		}
+		env.UpdateWorkflow(LeaseUpdate, strconv.Itoa(asked), &testsuite.TestUpdateCallback{
+			OnAccept: func() {}, OnReject: func(err error) { t.Error(err) },
+			OnComplete: func(any, error) { env.RegisterDelayedCallback(ask, time.Millisecond) },
+		}, LeaseRequest{"a", true})
+	}
+	env.RegisterDelayedCallback(ask, time.Millisecond)
+	begun := env.Now()
+	env.ExecuteWorkflow(QuotaShares, []Member(nil))
+	require.True(t, workflow.IsContinueAsNewError(env.GetWorkflowError()), "%v", env.GetWorkflowError())
+	require.Less(t, env.Now().Sub(begun), shareLook)
 }

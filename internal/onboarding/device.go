@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflow/v1"
@@ -15,6 +16,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/activities"
+	"edgefleet/internal/fleet"
 	"edgefleet/internal/report"
 	"edgefleet/workflows"
 )
@@ -34,11 +36,15 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 	record, err := s.Activities.ProvenRecord(ctx, activities.DeviceBundle(s.in.Fleet, line.Name))
 	switch {
 	case err == nil && record.Thing == line.Thing && record.Registry == s.in.Fleet.Registry:
-		if again {
-			ours, err := s.startedHere(ctx, outcome.WorkflowID)
-			if err != nil || ours != nil {
-				return s.end(ctx, outcome, ours, err)
-			}
+		latest, err := s.latest(ctx, outcome.WorkflowID)
+		if err != nil {
+			return outcome, err
+		}
+		if again && startedBy(latest, s.in.Files) {
+			return s.end(ctx, outcome, latest)
+		}
+		if latest.GetType().GetName() == "DecommissionDevice" && latest.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+			return exclude(outcome, latest, begun), nil // its record goes last
 		}
 		outcome.State, outcome.CertificateID = report.AlreadyProvisioned, record.CertificateID
 		outcome.StartedAt, outcome.EndedAt = begun, time.Now()
@@ -49,51 +55,55 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 		return outcome, err
 	}
 	if again {
-		ours, err := s.startedHere(ctx, outcome.WorkflowID)
-		if err != nil || ours != nil {
-			return s.end(ctx, outcome, ours, err)
+		latest, err := s.latest(ctx, outcome.WorkflowID)
+		if err != nil {
+			return outcome, err
+		}
+		if startedBy(latest, s.in.Files) {
+			return s.end(ctx, outcome, latest)
 		}
 	}
 	run, err := s.start(ctx, outcome.WorkflowID, line)
-	var excluded excludedError
-	if errors.As(err, &excluded) {
-		outcome.State, outcome.ErrorType, outcome.Error = report.Failed, activities.StateConflict, err.Error()
-		outcome.StartedAt, outcome.EndedAt = begun, time.Now()
-		return outcome, nil
+	if err != nil {
+		return outcome, err
+	}
+	if run.GetType().GetName() != provisionDevice {
+		return exclude(outcome, run, begun), nil
 	}
 	outcome.StartedAt = begun
-	return s.end(ctx, outcome, run, err)
+	return s.end(ctx, outcome, run)
 }
 
-// startedHere returns the latest run of the id when this onboarding started it, otherwise nil.
-func (s *shift) startedHere(ctx context.Context, id string) (client.WorkflowRun, error) {
+// latest is the latest run of an id, nil when there is none.
+func (s *shift) latest(ctx context.Context, id string) (*workflow.WorkflowExecutionInfo, error) {
 	described, err := s.Temporal.DescribeWorkflowExecution(ctx, id, "")
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	info := described.GetWorkflowExecutionInfo()
+	return described.GetWorkflowExecutionInfo(), err
+}
+
+// startedBy tells whether the onboarding with these files started the run.
+func startedBy(run *workflow.WorkflowExecutionInfo, files fleet.S3URI) bool {
 	var by string
-	payload := info.GetMemo().GetFields()[startedMemo]
-	if payload == nil || converter.GetDefaultDataConverter().FromPayload(payload, &by) != nil || by != s.in.Files.String() {
-		return nil, nil
-	}
-	return s.Temporal.GetWorkflow(ctx, id, info.GetExecution().GetRunId()), nil
+	payload := run.GetMemo().GetFields()[startedMemo]
+	return payload != nil && converter.GetDefaultDataConverter().FromPayload(payload, &by) == nil && by == files.String()
 }
 
-// excludedError is a device that something else is being done to.
-type excludedError struct{ id, workflow string }
-
-func (e excludedError) Error() string {
-	return fmt.Sprintf("%s is running as %s, which excludes provisioning. What to do: wait until it has ended, then run the manifest again", e.id, e.workflow)
+// exclude is what becomes of a device that something else is being done to.
+func exclude(outcome report.Outcome, by *workflow.WorkflowExecutionInfo, begun time.Time) report.Outcome {
+	outcome.State, outcome.ErrorType = report.Failed, activities.StateConflict
+	outcome.Error = fmt.Sprintf("%s is running as %s, which excludes provisioning. What to do: wait until it has ended, then run the manifest again",
+		outcome.WorkflowID, by.GetType().GetName())
+	outcome.StartedAt, outcome.EndedAt = begun, time.Now()
+	return outcome
 }
 
-// start starts a device's run, or joins the one that is running.
-func (s *shift) start(ctx context.Context, id string, line Line) (client.WorkflowRun, error) {
-	const workflow = "ProvisionDevice"
+const provisionDevice = "ProvisionDevice"
+
+// start starts a device's run. Where something is being done to the device, it returns that run.
+func (s *shift) start(ctx context.Context, id string, line Line) (*workflow.WorkflowExecutionInfo, error) {
 	run, err := s.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID:                       id,
 		TaskQueue:                workflows.TaskQueue,
@@ -105,47 +115,49 @@ func (s *shift) start(ctx context.Context, id string, line Line) (client.Workflo
 		Priority:                 temporal.Priority{PriorityKey: workflows.OnboardingPriority, FairnessKey: s.in.Fleet.Name},
 
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
-	}, workflow, workflows.ProvisionInput{
+	}, provisionDevice, workflows.ProvisionInput{
 		Fleet: s.in.Fleet, Device: line.Device, Prepared: s.in.Prepared, Onboarding: s.in.Name, OnFailure: s.in.OnFailure,
 	})
 	var running *serviceerror.WorkflowExecutionAlreadyStarted
-	if !errors.As(err, &running) {
-		return run, err
-	}
-	described, err := s.Temporal.DescribeWorkflowExecution(ctx, id, running.RunId)
-	if err != nil {
+	switch {
+	case errors.As(err, &running):
+		described, err := s.Temporal.DescribeWorkflowExecution(ctx, id, running.RunId)
+		return described.GetWorkflowExecutionInfo(), err
+	case err != nil:
 		return nil, err
 	}
-	if kind := described.GetWorkflowExecutionInfo().GetType().GetName(); kind != workflow {
-		return nil, excludedError{id, kind}
-	}
-	return s.Temporal.GetWorkflow(ctx, id, running.RunId), nil
+	return &workflow.WorkflowExecutionInfo{
+		Execution: &common.WorkflowExecution{WorkflowId: id, RunId: run.GetRunID()}, Type: &common.WorkflowType{Name: provisionDevice},
+	}, nil
 }
 
 // end waits for the end of a run and completes the outcome.
-func (s *shift) end(ctx context.Context, outcome report.Outcome, run client.WorkflowRun, err error) (report.Outcome, error) {
-	if err != nil {
-		return outcome, err
-	}
-	return Watch(ctx, s.Temporal, run, outcome)
+func (s *shift) end(ctx context.Context, outcome report.Outcome, run *workflow.WorkflowExecutionInfo) (report.Outcome, error) {
+	at := run.GetExecution()
+	return Watch(ctx, s.Temporal, s.Temporal.GetWorkflow(ctx, at.GetWorkflowId(), at.GetRunId()), outcome)
 }
 
 // Watch waits until a device's run has ended and completes the outcome by what became of it. A run
-// that was reset goes on as another.
+// that was reset goes on as another; one that was deleted is as good as terminated.
 func Watch(ctx context.Context, c client.Client, run client.WorkflowRun, outcome report.Outcome) (report.Outcome, error) {
 	for {
 		var result workflows.ProvisionResult
 		err := run.Get(ctx, &result)
 		outcome.RunID = run.GetRunID()
 		if terminated := (*temporal.TerminatedError)(nil); errors.As(err, &terminated) {
-			described, err := c.DescribeWorkflowExecution(ctx, run.GetID(), "")
-			if err != nil {
-				return outcome, err
-			}
+			described, again := c.DescribeWorkflowExecution(ctx, run.GetID(), "")
 			if latest := described.GetWorkflowExecutionInfo(); isReset(latest, run.GetRunID()) {
 				run = c.GetWorkflow(ctx, run.GetID(), latest.GetExecution().GetRunId())
 				continue
 			}
+			if again != nil {
+				err = again
+			}
+		}
+		if deleted := (*serviceerror.NotFound)(nil); errors.As(err, &deleted) {
+			outcome.State, outcome.ErrorType, outcome.EndedAt = report.Terminated, "Deleted", time.Now()
+			outcome.Error = "the run was deleted from Temporal, so nothing was undone. What to do: run the manifest again, or `starter decommission` the device"
+			return outcome, nil
 		}
 		if err != nil && !isEnd(err) {
 			return outcome, err
@@ -156,7 +168,7 @@ func Watch(ctx context.Context, c client.Client, run client.WorkflowRun, outcome
 
 // isReset tells whether a run is another's continuation by a reset.
 func isReset(latest *workflow.WorkflowExecutionInfo, terminated string) bool {
-	return latest.GetType().GetName() == "ProvisionDevice" && latest.GetExecution().GetRunId() != terminated
+	return latest.GetType().GetName() == provisionDevice && latest.GetExecution().GetRunId() != terminated
 }
 
 // isEnd tells a run's end from the failure of asking for it.

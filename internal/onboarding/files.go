@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 
 	"edgefleet/activities"
 	"edgefleet/internal/fleet"
@@ -70,12 +71,13 @@ func (f Files) PutPage(ctx context.Context, n int, lines []Line) error {
 			return err
 		}
 	}
-	return f.put(ctx, pageName(n), text.Bytes())
+	_, err := f.s3.PutObject(ctx, f.object(pageName(n), text.Bytes()))
+	return activities.AWSError("writing "+f.uri(pageName(n)), err)
 }
 
 // Page reads a page of the manifest.
 func (f Files) Page(ctx context.Context, n int) ([]Line, error) {
-	text, err := f.get(ctx, pageName(n))
+	text, _, err := f.get(ctx, pageName(n))
 	if err != nil {
 		return nil, err
 	}
@@ -91,62 +93,81 @@ func (f Files) Page(ctx context.Context, n int) ([]Line, error) {
 	return lines, nil
 }
 
-// PutPart writes what became of the lines of a page, in their order.
-func (f Files) PutPart(ctx context.Context, n int, outcomes []report.Outcome) error {
+// PutPart writes what became of the lines of a page, in their order, in the place of the part of that
+// version ("": of none), and returns the new one's. It fails when there is another meanwhile: an attempt
+// that was given up and does not know it must not undo what its successor wrote.
+func (f Files) PutPart(ctx context.Context, n int, outcomes []report.Outcome, version string) (string, error) {
 	var text bytes.Buffer
 	w := report.NewWriter(&text)
 	for _, o := range outcomes {
 		if err := w.Write(o); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return f.put(ctx, partName(n), text.Bytes())
-}
-
-// Part reads what became of the lines of a page; none before there is a part.
-func (f Files) Part(ctx context.Context, n int) ([]report.Outcome, error) {
-	text, err := f.get(ctx, partName(n))
-	if errors.Is(err, errMissing) {
-		return nil, nil
+	in := f.object(partName(n), text.Bytes())
+	if version == "" {
+		in.IfNoneMatch = aws.String("*")
+	} else {
+		in.IfMatch = &version
+	}
+	out, err := f.s3.PutObject(ctx, in)
+	if hasCode(err, "PreconditionFailed", "ConditionalRequestConflict") {
+		return "", fmt.Errorf("writing %s: another attempt has written it since this one read it", f.uri(partName(n)))
 	}
 	if err != nil {
-		return nil, err
+		return "", activities.AWSError("writing "+f.uri(partName(n)), err)
 	}
-	var outcomes []report.Outcome
+	return aws.ToString(out.ETag), nil
+}
+
+// Part reads what became of the lines of a page, and its version; none before there is a part.
+func (f Files) Part(ctx context.Context, n int) (outcomes []report.Outcome, version string, err error) {
+	text, version, err := f.get(ctx, partName(n))
+	if errors.Is(err, errMissing) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
 	for o, err := range report.Read(f.uri(partName(n)), bytes.NewReader(text)) {
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		outcomes = append(outcomes, o)
 	}
-	return outcomes, nil
+	return outcomes, version, nil
+}
+
+func hasCode(err error, codes ...string) bool {
+	var said smithy.APIError
+	return errors.As(err, &said) && slices.Contains(codes, said.ErrorCode())
 }
 
 var errMissing = errors.New("there is no such object")
 
 func (f Files) uri(name string) string { return f.at.String() + "/" + name }
 
-func (f Files) put(ctx context.Context, name string, text []byte) error {
+func (f Files) object(name string, text []byte) *s3.PutObjectInput {
 	in := &s3.PutObjectInput{Bucket: &f.at.Bucket, Key: aws.String(f.at.Key(name)), Body: bytes.NewReader(text)}
 	if f.kms != "" {
 		in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryptionAwsKms, &f.kms
 	}
-	_, err := f.s3.PutObject(ctx, in)
-	return activities.AWSError("writing "+f.uri(name), err)
+	return in
 }
 
-func (f Files) get(ctx context.Context, name string) ([]byte, error) {
+// get reads an object, and its version.
+func (f Files) get(ctx context.Context, name string) (text []byte, version string, err error) {
 	doing := "reading " + f.uri(name)
 	out, err := f.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &f.at.Bucket, Key: aws.String(f.at.Key(name))})
 	if missing := (*types.NoSuchKey)(nil); errors.As(err, &missing) {
-		return nil, fmt.Errorf("%s: %w", doing, errMissing)
+		return nil, "", fmt.Errorf("%s: %w", doing, errMissing)
 	}
 	if err != nil {
-		return nil, activities.AWSError(doing, err)
+		return nil, "", activities.AWSError(doing, err)
 	}
 	defer out.Body.Close()
-	text, err := io.ReadAll(out.Body)
-	return text, activities.AWSError(doing, err)
+	text, err = io.ReadAll(out.Body)
+	return text, aws.ToString(out.ETag), activities.AWSError(doing, err)
 }
 
 // Latest finds the files of the latest onboarding of that name, where Temporal no longer knows it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -45,31 +46,50 @@ func (l *Launcher) LaunchDevices(ctx context.Context, in workflows.LaunchInput) 
 	// Its own calls end with the shift; what a device's run does goes on without it.
 	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching()
+	progress.Unheard = progress.Unheard || info.Attempt > 1
 	s := &shift{
-		Launcher: l, in: in.Onboarding, drain: in.Drain, repeated: in.Repeated || info.Attempt > 1, progress: progress,
-		told: progress, files: NewFiles(l.S3, in.Onboarding.Files, in.Onboarding.Fleet.KMSKeyID), ctx: watching,
+		Launcher: l, in: in.Onboarding, drain: in.Drain, progress: progress,
+		files: NewFiles(l.S3, in.Onboarding.Files, in.Onboarding.Fleet.KMSKeyID), ctx: watching,
 		pages: map[int]*page{}, open: map[workflows.Place]*watched{}, ended: make(chan ended),
 	}
+	s.told.Store(&progress)
 	s.progress.Ceiling = l.Lanes.Slowest(workflows.DeviceAPIs(in.Onboarding.Fleet)...)
+	go s.beat(watching, ctx)
 	if err := s.takeUp(ctx); err != nil {
-		return s.progress, err
+		if ctx.Err() != nil {
+			err = nil // as told, nothing has changed
+		}
+		return progress, err
 	}
-	if err := s.run(ctx, activity.GetWorkerStopChannel(ctx), in.For); err != nil {
-		return s.progress, err
+	if err := s.run(ctx, activity.GetWorkerStopChannel(ctx), in.For); err != nil && ctx.Err() == nil {
+		return *s.told.Load(), err
 	}
 	err := s.flush(context.WithoutCancel(ctx))
-	return s.told, err
+	return *s.told.Load(), err
 }
 
-// shift is the state of one LaunchDevices. Only its own goroutine touches it; each watched device
-// has another, which says on ended what became of it.
+// beat tells how far the shift has come, until it ends: also while S3 is slow to answer.
+func (s *shift) beat(watching, ctx context.Context) {
+	ticker := time.NewTicker(beatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-watching.Done():
+			return
+		case <-ticker.C:
+			activity.RecordHeartbeat(ctx, *s.told.Load())
+		}
+	}
+}
+
+// shift is the state of one LaunchDevices. Only its own goroutine touches it, but for what is told;
+// each watched device has another, which says on ended what became of it.
 type shift struct {
 	*Launcher
 	in       workflows.OnboardInput
 	drain    bool
-	repeated bool // an attempt before this one may have launched more than it said
 	progress workflows.Progress
-	told     workflows.Progress // as far as the report's parts say it too
+	told     atomic.Pointer[workflows.Progress] // as far as the report's parts say it too
 	files    Files
 	ctx      context.Context // of the watching
 
@@ -82,6 +102,7 @@ type shift struct {
 type page struct {
 	lines    []Line
 	outcomes map[int]report.Outcome // by the line's place in the page
+	version  string                 // of the part that they are in
 	dirty    bool
 }
 
@@ -144,13 +165,11 @@ func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time
 				return err
 			}
 		case <-beat.C:
-			err := s.flush(ctx)
-			activity.RecordHeartbeat(ctx, s.told)
-			if err != nil && ctx.Err() == nil {
+			if err := s.flush(ctx); err != nil {
 				return err
 			}
 		case <-holds.C:
-			if err := s.findHeld(ctx); err != nil && ctx.Err() == nil {
+			if err := s.findHeld(ctx); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -181,7 +200,7 @@ func (s *shift) launchNext(ctx context.Context) error {
 		return nil
 	}
 	s.progress.Next.Line++
-	return s.launch(ctx, at, s.repeated)
+	return s.launch(ctx, at, s.progress.Unheard)
 }
 
 func (s *shift) page(ctx context.Context, n int) (*page, error) {
@@ -192,11 +211,11 @@ func (s *shift) page(ctx context.Context, n int) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	told, err := s.files.Part(ctx, n)
+	told, version, err := s.files.Part(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	p := &page{lines: lines, outcomes: map[int]report.Outcome{}}
+	p := &page{lines: lines, outcomes: map[int]report.Outcome{}, version: version}
 	for i, line := range lines {
 		if at, found := slices.BinarySearchFunc(told, line.Number, func(o report.Outcome, n int) int { return cmp.Compare(o.Line, n) }); found {
 			p.outcomes[i] = told[at]
@@ -265,17 +284,19 @@ func (s *shift) flush(ctx context.Context) error {
 			for _, i := range slices.Sorted(maps.Keys(p.outcomes)) {
 				outcomes = append(outcomes, p.outcomes[i])
 			}
-			if err := s.files.PutPart(ctx, n, outcomes); err != nil {
+			version, err := s.files.PutPart(ctx, n, outcomes, p.version)
+			if err != nil {
 				return err
 			}
-			p.dirty = false
+			p.version, p.dirty = version, false
 		}
 		if !inUse[n] {
 			delete(s.pages, n)
 		}
 	}
 	s.progress.Open = s.places()
-	s.told = s.progress
-	s.told.Recent = slices.Clone(s.progress.Recent)
+	told := s.progress
+	told.Recent = slices.Clone(s.progress.Recent)
+	s.told.Store(&told)
 	return nil
 }

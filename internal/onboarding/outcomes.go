@@ -3,6 +3,9 @@ package onboarding
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"go.temporal.io/api/workflow/v1"
@@ -32,13 +35,16 @@ func (s *shift) count(o report.Outcome) {
 	default:
 		counts.Failed++
 	}
+	if s.drain {
+		return // those that were under way when the line stopped say nothing of how it is after that
+	}
 	permanent := ""
 	if activities.IsPermanent(o.ErrorType) {
 		permanent = o.ErrorType + " at " + o.Step
 	}
 	recent := append(s.progress.Recent, permanent)
 	s.progress.Recent = recent[max(0, len(recent)-remembered):]
-	if s.drain || s.progress.Stopped != "" || permanent == "" {
+	if s.progress.Stopped != "" || permanent == "" {
 		return
 	}
 	if n := inARow(s.progress.Recent, permanent); s.in.Stop.InARow > 0 && n >= s.in.Stop.InARow {
@@ -67,46 +73,45 @@ func among(recent []string, what string) (n int) {
 // findHeld lets go of the runs that are held: they wait for an operator, and their places are for others.
 func (s *shift) findHeld(ctx context.Context) error {
 	open := map[string]workflows.Place{}
-	oldest := time.Now()
 	for at, w := range s.open {
-		open[workflows.DeviceWorkflowID(s.in.Fleet.Name, w.line.Name)] = at
-		if w.since.Before(oldest) {
-			oldest = w.since
+		if time.Since(w.since) >= holdInterval { // the others have not had the time
+			open[workflows.DeviceWorkflowID(s.in.Fleet.Name, w.line.Name)] = at
 		}
 	}
-	if time.Since(oldest) < holdInterval {
-		return nil // none of them has had the time
-	}
-	return eachHeld(ctx, s.Temporal, s.in.Fleet.Name, func(info *workflow.WorkflowExecutionInfo) error {
-		at, is := open[info.GetExecution().GetWorkflowId()]
-		if !is {
-			return nil
-		}
-		return s.note(ended{at: at, outcome: heldOutcome(s.open[at].line, info)})
-	})
-}
-
-// eachHeld calls f for each run of the fleet that is held.
-func eachHeld(ctx context.Context, c client.Client, fleetName string, f func(*workflow.WorkflowExecutionInfo) error) error {
-	request := &workflowservice.ListWorkflowExecutionsRequest{
-		Query: fmt.Sprintf("%s = '%s' AND %s = '%s' AND ExecutionStatus = 'Running'",
-			workflows.EdgeFleet.GetName(), fleetName, workflows.ProvisionState.GetName(), workflows.Held),
-		PageSize: 1000,
-	}
-	for {
-		page, err := c.ListWorkflow(ctx, request)
+	for ids := range slices.Chunk(slices.Collect(maps.Keys(open)), idsPerList) {
+		held, err := heldOf(ctx, s.Temporal, ids)
 		if err != nil {
-			return fmt.Errorf("listing the runs that are held: %w", err)
+			return err
 		}
-		for _, info := range page.GetExecutions() {
-			if err := f(info); err != nil {
+		for id, info := range held {
+			at := open[id]
+			if err := s.note(ended{at: at, outcome: heldOutcome(s.open[at].line, info)}); err != nil {
 				return err
 			}
 		}
-		if request.NextPageToken = page.GetNextPageToken(); len(request.NextPageToken) == 0 {
-			return nil
-		}
 	}
+	return nil
+}
+
+// idsPerList is how many runs are asked for at once.
+const idsPerList = 100
+
+// heldOf are those of the device's runs of these ids, at most idsPerList, that are held. It asks for these
+// alone: of the fleet, any number may be.
+func heldOf(ctx context.Context, c client.Client, ids []string) (map[string]*workflow.WorkflowExecutionInfo, error) {
+	page, err := c.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+		Query: fmt.Sprintf("%s = '%s' AND ExecutionStatus = 'Running' AND WorkflowId IN ('%s')",
+			workflows.ProvisionState.GetName(), workflows.Held, strings.Join(ids, "','")),
+		PageSize: idsPerList,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the runs that are held: %w", err)
+	}
+	held := map[string]*workflow.WorkflowExecutionInfo{}
+	for _, info := range page.GetExecutions() {
+		held[info.GetExecution().GetWorkflowId()] = info
+	}
+	return held, nil
 }
 
 // heldOutcome is what a run that is held tells of itself in its memo and search attributes.

@@ -21,15 +21,17 @@ import (
 // Report reads what became of the devices of an onboarding.
 type Report struct {
 	files Files
+	fleet string
 	pages int
 	next  workflows.Place // the first line that was not launched
 	// later is what became, by line, of devices that the parts leave open.
 	later map[int]report.Outcome
 }
 
-// NewReport is the report of an onboarding that has so many pages and has launched what is before next.
-func NewReport(files Files, pages int, next workflows.Place) *Report {
-	return &Report{files: files, pages: pages, next: next, later: map[int]report.Outcome{}}
+// NewReport is the report of an onboarding of a fleet that has so many pages and has launched what is before
+// next, or may have.
+func NewReport(files Files, fleetName string, pages int, next workflows.Place) *Report {
+	return &Report{files: files, fleet: fleetName, pages: pages, next: next, later: map[int]report.Outcome{}}
 }
 
 // CountPages is how many pages an onboarding's manifest has, where nobody else knows.
@@ -61,7 +63,7 @@ func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 			continue
 		}
 		group.Go(func() error {
-			now, err := lookAt(groupCtx, c, o)
+			now, err := r.lookAt(groupCtx, c, o)
 			mu.Lock()
 			defer mu.Unlock()
 			r.later[o.Line] = now
@@ -72,24 +74,30 @@ func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 }
 
 // lookAt is the device as its latest run has it now.
-func lookAt(ctx context.Context, c client.Client, o report.Outcome) (report.Outcome, error) {
+func (r *Report) lookAt(ctx context.Context, c client.Client, o report.Outcome) (report.Outcome, error) {
+	untold := o
+	if o.State == report.Running {
+		untold.State, untold.WorkflowID = report.NotStarted, "" // unless there is a run
+	}
 	described, err := c.DescribeWorkflowExecution(ctx, o.WorkflowID, "")
 	var missing *serviceerror.NotFound
 	if errors.As(err, &missing) {
-		return o, nil // its history has expired
+		return untold, nil // or its history has expired
 	}
 	if err != nil {
 		return o, err
 	}
 	info := described.GetWorkflowExecutionInfo()
-	if info.GetType().GetName() != "ProvisionDevice" {
-		return o, nil
+	running := info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING
+	if info.GetType().GetName() != provisionDevice || o.State == report.Running && !running && !startedBy(info, r.files.at) {
+		return untold, nil
 	}
-	if info.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+	if running {
 		if stateIn(info) == workflows.Held {
 			return heldOutcome(Line{o.Line, fleet.Device{Name: o.Device, Thing: o.Thing}}, info), nil
 		}
 		o.State, o.Step, o.ErrorType, o.Error = report.Running, "", "", ""
+		o.RunID, o.StartedAt = info.GetExecution().GetRunId(), info.GetStartTime().AsTime()
 		o.EndedAt, o.DurationMS = o.StartedAt, 0
 		return o, nil
 	}
@@ -129,7 +137,7 @@ func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] 
 
 // page is what became of the lines of a page. Those that no part tells of are under way, or to come.
 func (r *Report) page(ctx context.Context, n int) ([]report.Outcome, error) {
-	told, err := r.files.Part(ctx, n)
+	told, _, err := r.files.Part(ctx, n)
 	if err != nil || len(told) == PageLines {
 		return told, err
 	}
@@ -145,7 +153,7 @@ func (r *Report) page(ctx context.Context, n int) ([]report.Outcome, error) {
 		}
 		outcomes[i] = report.Outcome{Line: line.Number, Device: line.Name, Thing: line.Thing, State: report.NotStarted, RetrySafe: true}
 		if n < r.next.Page || n == r.next.Page && i < r.next.Line {
-			outcomes[i].State = report.Running
+			outcomes[i].State, outcomes[i].WorkflowID = report.Running, workflows.DeviceWorkflowID(r.fleet, line.Name)
 		}
 	}
 	return outcomes, nil

@@ -39,15 +39,18 @@ func (s *Source) open(ctx context.Context) (io.ReadCloser, error) {
 	}
 	at, err := objectAt(s.Name)
 	if err != nil {
-		return nil, fleet.InvalidInput{{Source: "MANIFEST", Reason: err.Error()}}
+		return nil, fleet.InvalidInput{{Source: s.Name, Reason: err.Error()}}
 	}
 	in := &s3.GetObjectInput{Bucket: &at.Bucket, Key: &at.Prefix}
 	if s.etag != "" {
 		in.IfMatch = &s.etag
 	}
 	out, err := s.s3.GetObject(ctx, in)
+	if hasCode(err, "PreconditionFailed") {
+		return nil, s.changed()
+	}
 	if err != nil {
-		err = activities.AWSError("reading the manifest "+s.Name, err)
+		err = activities.AWSError("reading "+s.Name, err)
 		if activities.IsType(err, activities.NotFound) {
 			return nil, fleet.InvalidInput{{Source: s.Name, Reason: "there is no such object: " + messageOf(err)}}
 		}
@@ -153,7 +156,11 @@ func (s *Source) Copy(ctx context.Context, spec fleet.Spec, checked fleet.Manife
 		return 0, err
 	}
 	if stats != checked {
-		return 0, fmt.Errorf("%s has changed since it was checked; nothing was started. Repeat the command when nobody writes it", s.Name)
+		return 0, s.changed()
 	}
 	return pages, nil
+}
+
+func (s *Source) changed() error {
+	return fmt.Errorf("%s has changed since it was checked; nothing was started. Repeat the command when nobody writes it", s.Name)
 }
