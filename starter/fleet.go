@@ -11,19 +11,7 @@ import (
 )
 
 func (a *app) fleetCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "fleet",
-		Short: "What a fleet's devices share",
-		Args:  cobra.NoArgs,
-		// A command that is misspelt is the fault to name, not the flags that it would have known.
-		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a.running = false
-			return fmt.Errorf("fleet needs a command: apply")
-		},
-	}
-	cmd.AddCommand(a.fleetApplyCommand())
-	return cmd
+	return a.group("fleet", "What a fleet's devices share", a.fleetApplyCommand())
 }
 
 func (a *app) fleetApplyCommand() *cobra.Command {

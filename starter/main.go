@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -82,6 +83,27 @@ func (a *app) command() *cobra.Command {
 		a.auditCommand(), a.sweepCommand(), a.onboardCommand(), a.onboardingCommand(), a.reportCommand(),
 		a.heldCommand(), a.resumeCommand(), a.rollbackCommand())
 	return root
+}
+
+// group is a command that only holds others.
+func (a *app) group(name, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  cobra.NoArgs,
+		// A command that is misspelt is the fault to name, not the flags that it would have known.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
+		RunE: func(*cobra.Command, []string) error {
+			a.running = false
+			names := make([]string, len(commands))
+			for i, c := range commands {
+				names[i] = c.Name()
+			}
+			return fmt.Errorf("%s needs a command: %s", name, strings.Join(names, ", "))
+		},
+	}
+	cmd.AddCommand(commands...)
+	return cmd
 }
 
 // called is the command that the arguments name, for a hint.

@@ -18,22 +18,10 @@ import (
 )
 
 func (a *app) onboardingCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "onboarding",
-		Short: "List onboardings, pause, resume or cancel one",
-		Args:  cobra.NoArgs,
-		// A command that is misspelt is the fault to name, not the flags that it would have known.
-		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
-		RunE: func(*cobra.Command, []string) error {
-			a.running = false
-			return errors.New("onboarding needs a command: list, pause, resume or cancel")
-		},
-	}
-	cmd.AddCommand(a.onboardingListCommand(),
+	return a.group("onboarding", "List onboardings, pause, resume or cancel one", a.onboardingListCommand(),
 		a.steerCommand(workflows.PauseOnboarding, "Launch no more devices until resume; those under way come to their end"),
 		a.steerCommand(workflows.ResumeOnboarding, "Go on, after a pause or when the line has stopped and its cause is mended"),
 		a.steerCommand(workflows.CancelOnboarding, "Launch no more devices, for good; those under way come to their end"))
-	return cmd
 }
 
 func (a *app) onboardingListCommand() *cobra.Command {
