@@ -86,10 +86,11 @@ func TestOnboardingGoesOnAfterFailures(t *testing.T) {
 
 func TestOnboardingIsSteered(t *testing.T) {
 	s := newLanes(t, 1).take(t)
+	const devices = 100 // more than are done while the test looks
 	begin := func(t *testing.T) device {
 		d := newDevice(t, iotCore, "")
 		s.fault(t, fault{Operation: "iot:AttachPolicy", Kind: "delay", DelayMS: 200, Times: -1})
-		s.starter(t, "onboard", "-f", d.file, manifestOf(t, d.Name, 30), "--name", d.Name, "--no-wait", "--in-flight", "2").exits(t, 0)
+		s.starter(t, "onboard", "-f", d.file, manifestOf(t, d.Name, devices), "--name", d.Name, "--no-wait", "--in-flight", "2").exits(t, 0)
 		s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.Counts.Provisioned > 0 })
 		return d
 	}
@@ -98,12 +99,12 @@ func TestOnboardingIsSteered(t *testing.T) {
 		s.starter(t, "onboarding", "resume", d.Name).exits(t, 1, "is running, so there is nothing to resume")
 		s.starter(t, "onboarding", "pause", d.Name).exits(t, 0)
 		paused := s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.State == workflows.Paused && o.InFlight == 0 })
-		require.Less(t, paused.Counts.Ended(), 30)
+		require.Less(t, paused.Counts.Ended(), devices)
 		s.starter(t, "onboarding", "pause", d.Name).exits(t, 1, "is paused, so there is nothing to pause")
 		s.clearFaults(t)
 		require.NoError(t, s.temporal.SignalWorkflow(t.Context(), "onboarding/"+d.spec.Name+"/"+d.Name, "", "resume", nil))
 		s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.State == workflows.Completed })
-		s.assertOnboarded(t, d, d.Name, 30)
+		s.assertOnboarded(t, d, d.Name, devices)
 	})
 	for name, cancel := range map[string]func(t *testing.T, d device){
 		"cancel": func(t *testing.T, d device) { s.starter(t, "onboarding", "cancel", d.Name).exits(t, 0) },
@@ -117,7 +118,7 @@ func TestOnboardingIsSteered(t *testing.T) {
 			got := s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.State == workflows.Canceled && o.InFlight == 0 })
 			r := s.reportOf(t, d.Name)
 			require.Equal(t, got.Counts.Provisioned, r.Summary.Count(report.Provisioned))
-			require.Equal(t, 30-got.Counts.Ended(), r.Summary.Count(report.NotStarted))
+			require.Equal(t, devices-got.Counts.Ended(), r.Summary.Count(report.NotStarted))
 			require.Empty(t, s.audit(t, d))
 			s.starter(t, "onboarding", "resume", d.Name).exits(t, 1)
 		})

@@ -122,13 +122,15 @@ func TestOnboardingIsShown(t *testing.T) {
 	s := newLanes(t, 1).take(t)
 	d := newDevice(t, iotCore, "")
 	manifest := manifestOf(t, d.Name, 12)
-	s.fault(t, fault{Operation: "iot:AttachPolicy", Kind: "delay", DelayMS: 300, Times: -1})
+	s.fault(t, fault{Operation: "iot:CreateThing", Kind: "throttle", Times: -1}) // it runs until that is over
 	s.starter(t, "onboard", "-f", d.file, manifest, "--name", "shown", "--no-wait", "--in-flight", "2").exits(t, 0)
 
 	s.starter(t, "onboard", "-f", d.file, manifestOf(t, d.Name+"-x", 3), "--name", "shown").exits(t, 1, "is running with another manifest")
-	joined := s.starter(t, "onboard", "-f", d.file, manifest, "--name", "shown")
-	joined.exits(t, 0, "is running already")
-	require.Contains(t, joined.stdout, "12/12 done, 0 held, 0 failed")
+	s.starter(t, "onboard", "-f", d.file, manifest, "--name", "shown", "--no-wait").exits(t, 0, "is running already")
+	s.clearFaults(t)
+	watched := s.starter(t, "status", "onboarding", "shown", "--watch")
+	watched.exits(t, 0)
+	require.Contains(t, watched.stdout, "12/12 done, 0 held, 0 failed")
 
 	var list []onboarded
 	o := s.starter(t, "onboarding", "list", "--fleet", d.spec.Name, "-o", "json")
