@@ -46,6 +46,7 @@ type Spec struct {
 	KeyType    KeyType           `json:"keyType,omitempty"`  // with keys: csr
 	KMSKeyID   string            `json:"kmsKeyId,omitempty"` // encrypts the bundles' objects; empty: the bucket's default
 	Attributes map[string]string `json:"attributes,omitempty"`
+	Hook       *Hook             `json:"hook,omitempty"` // whom scheduled runs tell
 }
 
 // PolicyName is the IoT policy that lets the fleet's devices assume the fleet's role alias.
@@ -88,4 +89,5 @@ func (s Spec) check(report func(field string, err error)) {
 		rule("kmsKeyId", kmsKeyIDRule, s.KMSKeyID)
 	}
 	checkAttributes(s.Attributes, report)
+	s.Hook.check(report)
 }
