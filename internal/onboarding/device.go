@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/activities"
+	"edgefleet/internal/fleet"
 	"edgefleet/internal/report"
 	"edgefleet/workflows"
 )
@@ -31,21 +32,8 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 		Line: line.Number, Device: line.Name, Thing: line.Thing, RetrySafe: true,
 		WorkflowID: workflows.DeviceWorkflowID(s.in.Fleet.Name, line.Name),
 	}
-	record, err := s.Activities.ProvenRecord(ctx, activities.DeviceBundle(s.in.Fleet, line.Name))
-	switch {
-	case err == nil && record.Thing == line.Thing && record.Registry == s.in.Fleet.Registry:
-		if again {
-			ours, err := s.startedHere(ctx, outcome.WorkflowID)
-			if err != nil || ours != nil {
-				return s.end(ctx, outcome, ours, err)
-			}
-		}
-		outcome.State, outcome.CertificateID = report.AlreadyProvisioned, record.CertificateID
-		outcome.StartedAt, outcome.EndedAt = begun, time.Now()
-		return outcome, nil
-	case err == nil, activities.IsNotThere(err), activities.IsType(err, activities.StateConflict):
-		// Another thing's, none, or one that cannot be read: the run says what is wrong.
-	default:
+	certificate, err := provisioned(ctx, s.Activities, s.in.Fleet, line.Device)
+	if err != nil {
 		return outcome, err
 	}
 	if again {
@@ -53,6 +41,11 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 		if err != nil || ours != nil {
 			return s.end(ctx, outcome, ours, err)
 		}
+	}
+	if certificate != "" {
+		outcome.State, outcome.CertificateID = report.AlreadyProvisioned, certificate
+		outcome.StartedAt, outcome.EndedAt = begun, time.Now()
+		return outcome, nil
 	}
 	run, err := s.start(ctx, outcome.WorkflowID, line)
 	var excluded excludedError
@@ -63,6 +56,18 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 	}
 	outcome.StartedAt = begun
 	return s.end(ctx, outcome, run, err)
+}
+
+// provisioned is the id of a device's certificate, by its record; "" for a device that is not provisioned.
+func provisioned(ctx context.Context, a *activities.Activities, spec fleet.Spec, d fleet.Device) (certificate string, err error) {
+	record, err := a.ProvenRecord(ctx, activities.DeviceBundle(spec, d.Name))
+	switch {
+	case err == nil && record.Thing == d.Thing && record.Registry == spec.Registry:
+		return record.CertificateID, nil
+	case err == nil, activities.IsNotThere(err), activities.IsType(err, activities.StateConflict):
+		return "", nil // another thing's, none, or one that cannot be read: the run says what is wrong
+	}
+	return "", err
 }
 
 // startedHere returns the latest run of the id when this onboarding started it, otherwise nil.

@@ -166,8 +166,14 @@ func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time
 func (s *shift) launchedAll() bool { return s.progress.Next.Page >= s.in.Pages }
 
 func (s *shift) mayLaunch() bool {
+	if s.canaries() && s.progress.Counts.Ended()+len(s.open) >= s.in.Canary {
+		return false // those that are under way decide
+	}
 	return !s.drain && s.progress.Stopped == "" && !s.launchedAll() && len(s.open) < s.window()
 }
+
+// canaries tells whether only the onboarding's canaries are launched yet.
+func (s *shift) canaries() bool { return s.progress.Counts.Ended() < s.in.Canary }
 
 // launchNext launches the next line and moves on.
 func (s *shift) launchNext(ctx context.Context) error {

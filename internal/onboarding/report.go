@@ -23,13 +23,13 @@ type Report struct {
 	files Files
 	pages int
 	next  workflows.Place // the first line that was not launched
-	// later is what became, by line, of devices that the parts leave open.
-	later map[int]report.Outcome
+	// later is what became of devices, by name, that the parts leave open.
+	later map[string]report.Outcome
 }
 
 // NewReport is the report of an onboarding that has so many pages and has launched what is before next.
 func NewReport(files Files, pages int, next workflows.Place) *Report {
-	return &Report{files: files, pages: pages, next: next, later: map[int]report.Outcome{}}
+	return &Report{files: files, pages: pages, next: next, later: map[string]report.Outcome{}}
 }
 
 // CountPages is how many pages an onboarding's manifest has, where nobody else knows.
@@ -64,7 +64,7 @@ func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 			now, err := lookAt(groupCtx, c, o)
 			mu.Lock()
 			defer mu.Unlock()
-			r.later[o.Line] = now
+			r.later[o.Device] = now
 			return err
 		})
 	}
@@ -116,7 +116,7 @@ func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] 
 				return
 			}
 			for _, o := range outcomes {
-				if later, has := r.later[o.Line]; has {
+				if later, has := r.later[o.Device]; has {
 					o = later
 				}
 				if !yield(o, nil) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 	"golang.org/x/sync/errgroup"
 
 	"edgefleet/activities"
@@ -47,15 +48,24 @@ func (s *Source) open(ctx context.Context) (io.ReadCloser, error) {
 	}
 	out, err := s.s3.GetObject(ctx, in)
 	if err != nil {
+		if said := (smithy.APIError)(nil); errors.As(err, &said) && said.ErrorCode() == "PreconditionFailed" {
+			return nil, errReplaced
+		}
 		err = activities.AWSError("reading the manifest "+s.Name, err)
 		if activities.IsType(err, activities.NotFound) {
 			return nil, fleet.InvalidInput{{Source: s.Name, Reason: "there is no such object: " + messageOf(err)}}
 		}
 		return nil, err
 	}
+	if s.etag != "" && s.etag != aws.ToString(out.ETag) { // not every store knows If-Match
+		return nil, errors.Join(errReplaced, out.Body.Close())
+	}
 	s.etag = aws.ToString(out.ETag)
 	return out.Body, nil
 }
+
+// errReplaced says that the object is no longer the one that was read first.
+var errReplaced = errors.New("the manifest was replaced while it was read")
 
 func openFile(path string) (io.ReadCloser, error) {
 	info, err := os.Stat(path)
@@ -149,10 +159,10 @@ func (s *Source) Copy(ctx context.Context, spec fleet.Spec, checked fleet.Manife
 	if putErr := group.Wait(); putErr != nil {
 		return 0, putErr // it ended the reading, too
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errReplaced) {
 		return 0, err
 	}
-	if stats != checked {
+	if err != nil || stats != checked {
 		return 0, fmt.Errorf("%s has changed since it was checked; nothing was started. Repeat the command when nobody writes it", s.Name)
 	}
 	return pages, nil
