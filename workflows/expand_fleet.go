@@ -20,7 +20,6 @@ type ExpandInput struct {
 	MaxDevices int        `json:"maxDevices"` // that one run adds at the most
 	Canary     Canary     `json:"canary,omitzero"`
 	Stop       StopRule   `json:"stop"`
-	Cron       string     `json:"cron,omitempty"` // as the schedule was given it, for people
 }
 
 // Canary is how many devices of a run, the first, must be provisioned before the others start: a number, or
