@@ -79,7 +79,7 @@ func (a *app) command() *cobra.Command {
 	root.PersistentFlags().StringVarP(&output, "output", "o", output, "table or json")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(a.devCommand(), a.fleetCommand(), a.provisionCommand(), a.decommissionCommand(), a.statusCommand(),
-		a.auditCommand(), a.sweepCommand(), a.onboardCommand(), a.onboardingCommand(), a.reportCommand())
+		a.auditCommand(), a.sweepCommand(), a.onboardCommand(), a.onboardingCommand(), a.reportCommand(), a.scheduleCommand())
 	return root
 }
 
