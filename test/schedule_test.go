@@ -111,6 +111,20 @@ func (s *stack) principals(t *testing.T, thing string) int {
 	return len(out.Principals)
 }
 
+// assertOne checks that each device has one certificate. AWS's lists, and the local AWS's, show it after a while.
+func (s *stack) assertOne(t *testing.T, devices ...string) {
+	t.Helper()
+	eventually(t, "one certificate for each device", func() error {
+		var others []string
+		for _, device := range devices {
+			if n := s.principals(t, device); n != 1 {
+				others = append(others, fmt.Sprintf("%s has %d", device, n))
+			}
+		}
+		return differ([]string(nil), others)
+	})
+}
+
 // scheduling is a stack of the test's own: faults are for it alone, and its Temporal has a file.
 func scheduling(t *testing.T) *stack {
 	t.Helper()
@@ -158,15 +172,7 @@ func TestScheduleTakesManifests(t *testing.T) {
 	eventually(t, "the reading", func() error { return differ(0, len(s.pendingFaults(t))) })
 	s.drop(t, dir+"live.csv", csv("both-01", "new-01"))
 	s.drop(t, dir+"bad.csv", csv("fine-01", "fine-02")) // mended
-	eventually(t, "all devices", func() error {
-		missing := []string{}
-		for _, device := range append(names("one", 3), "two-01", "both-01", "new-01", "fine-01", "fine-02") {
-			if s.principals(t, device) != 1 {
-				missing = append(missing, device)
-			}
-		}
-		return differ([]string{}, missing)
-	})
+	s.assertOne(t, append(names("one", 3), "two-01", "both-01", "new-01", "fine-01", "fine-02")...)
 	assert.Equal(t, s.principals(t, "old-01"), s.principals(t, "old-02"), "never half of a version")
 	s.until(t, "grows", "the end of the runs", func(v scheduled) error { return differ(8+2*s.principals(t, "old-01"), v.Added) })
 	_, err := s.s3.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: aws.String(dir + "bad.csv.errors.json")})
