@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,10 +142,11 @@ func (t *temporal) addRuns(ctx context.Context, v *scheduleView) error {
 		for _, info := range page.GetExecutions() {
 			run := newScheduleRun(info)
 			v.Added += run.Added
-			if len(v.Runs) < shownRuns {
-				v.Runs = append(v.Runs, run)
-			}
+			v.Runs = append(v.Runs, run)
 		}
+		// Temporal lists them by the time of their end.
+		slices.SortStableFunc(v.Runs, func(a, b scheduleRun) int { return b.StartedAt.Compare(a.StartedAt) })
+		v.Runs = v.Runs[:min(len(v.Runs), shownRuns)]
 		if request.NextPageToken = page.GetNextPageToken(); len(request.NextPageToken) == 0 {
 			return nil
 		}

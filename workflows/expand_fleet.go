@@ -186,14 +186,6 @@ func (e *expansion) expand(ctx workflow.Context) error {
 		return err
 	}
 	e.ledger, e.status.Waiting = found.Ledger, found.More
-	if held := e.ledger.Resume; held != (fleet.S3URI{}) {
-		options := stepOptions("of the run that stopped")
-		options.StartToCloseTimeout, options.HeartbeatTimeout = takeTimeout, takeHeartbeatTimeout
-		err := run(ctx, options, "ResumeHeld", ResumeInput{e.in.Fleet.Name, held, "schedule " + e.in.Schedule + " goes on"})
-		if err != nil {
-			return err
-		}
-	}
 	name, started := e.onboardingName(ctx), workflow.Now(ctx).UTC().Format("20060102T150405.000Z")
 	files := OnboardingFiles(e.in.Fleet, name, started)
 	devices := 0
@@ -203,7 +195,15 @@ func (e *expansion) expand(ctx workflow.Context) error {
 			return err
 		}
 		devices += n
-		e.tell(ctx)
+		workflow.SetCurrentDetails(ctx, expansionDetails(e.status)) // the memo would be an event for each
+	}
+	if held := e.ledger.Resume; held != (fleet.S3URI{}) {
+		options := stepOptions("of the run that stopped")
+		options.StartToCloseTimeout, options.HeartbeatTimeout = takeTimeout, takeHeartbeatTimeout
+		err := run(ctx, options, "ResumeHeld", ResumeInput{e.in.Fleet.Name, held, "schedule " + e.in.Schedule + " goes on"})
+		if err != nil {
+			return err
+		}
 	}
 	if devices > 0 {
 		if err := e.onboard(ctx, name, files, devices); err != nil {

@@ -22,6 +22,7 @@ func replayer() worker.WorkflowReplayer {
 	r.RegisterWorkflow(workflows.PrepareFleet)
 	r.RegisterWorkflow(workflows.ProvisionDevice)
 	r.RegisterWorkflow(workflows.DecommissionDevice)
+	r.RegisterWorkflow(workflows.ExpandFleet)
 	return r
 }
 
@@ -56,6 +57,8 @@ func TestReplayNotices(t *testing.T) {
 			first = "CreateThing"
 		case strings.HasPrefix(base, "decommission_device"):
 			first = "FindDevice"
+		case strings.HasPrefix(base, "expand_fleet"):
+			first = "FindManifests"
 		}
 		changed := bytes.ReplaceAll(text, []byte(`"name": "`+first+`"`), []byte(`"name": "AnotherStep"`))
 		require.NotEqual(t, text, changed, file)
