@@ -186,6 +186,13 @@ func TestScheduleBadInput(t *testing.T) {
 	list.exits(t, 0)
 	assert.Contains(t, list.stdout, "no schedule yet")
 
+	// What is taken for right here, Temporal takes too.
+	for i, cron := range []string{"*/15 8-18 * * MON-FRI", "0 0 1,15 jan-jun 7", "0 2 * * * 2090", "30 0 2 * * * 2026-2090/2", "5/10 * * * *", "0 2 * * sun-sat", "0 2 * * 5-7", "@daily"} {
+		name := fmt.Sprint("right-", i)
+		s.starter(t, create(name, "--manifests", manifests, "--cron", cron)...).exits(t, 0)
+		assert.Equal(t, cron, s.describe(t, name).Cron)
+		s.starter(t, "schedule", "delete", name).exits(t, 0)
+	}
 	s.starter(t, create("w", right...)...).exits(t, 0)
 	s.starter(t, create("w", right...)...).exits(t, 1, `a schedule "w" already`)
 	s.starter(t, "schedule", "update", "w", "-f", scheduleSpec(t, "another", "")).exits(t, 2, "another fleet")

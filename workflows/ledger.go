@@ -105,7 +105,7 @@ func digestOf(parts ...string) uint64 {
 		for i := range len(part) {
 			sum = (sum ^ uint64(part[i])) * 1099511628211
 		}
-		sum = (sum ^ 0) * 1099511628211 // no key ends where an ETag begins
+		sum = (sum ^ 0xff) * 1099511628211 // which is in no key, so none ends where an ETag begins
 	}
 	return sum
 }

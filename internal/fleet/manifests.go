@@ -17,7 +17,7 @@ func ParseManifests(text string) (Manifests, error) {
 	if err != nil {
 		return Manifests{}, err
 	}
-	m := Manifests{at.Bucket, at.Prefix}
+	m := Manifests(at)
 	if m.Prefix != "" && strings.HasSuffix(text, "/") {
 		m.Prefix += "/"
 	}
