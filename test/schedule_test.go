@@ -128,6 +128,7 @@ func (s *stack) assertOne(t *testing.T, devices ...string) {
 // scheduling is a stack of the test's own: faults are for it alone, and its Temporal has a file.
 func scheduling(t *testing.T) *stack {
 	t.Helper()
+	t.Parallel() // they wait more than they work
 	s, err := startStack(devstack.Config{TemporalDB: filepath.Join(t.TempDir(), "temporal.db")})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.stop()) })
