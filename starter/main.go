@@ -81,7 +81,7 @@ func (a *app) command() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(a.devCommand(), a.fleetCommand(), a.provisionCommand(), a.decommissionCommand(), a.statusCommand(),
 		a.auditCommand(), a.sweepCommand(), a.onboardCommand(), a.onboardingCommand(), a.reportCommand(),
-		a.heldCommand(), a.resumeCommand(), a.rollbackCommand())
+		a.heldCommand(), a.resumeCommand(), a.rollbackCommand(), a.scheduleCommand())
 	return root
 }
 

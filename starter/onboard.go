@@ -112,7 +112,7 @@ func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) erro
 	} else if run != nil {
 		return a.watchOnboarding(ctx, t, run, true, f.noWait)
 	}
-	at := onboarding.FilesOf(spec, name, now.UTC().Format("20060102T150405.000Z"))
+	at := workflows.OnboardingFiles(spec, name, now.UTC().Format("20060102T150405.000Z"))
 	pages, err := source.Copy(ctx, spec, checked, onboarding.NewFiles(s3, at, spec.KMSKeyID))
 	if err != nil {
 		return err

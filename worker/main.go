@@ -107,8 +107,10 @@ func run(ctx context.Context, log *zap.Logger) error {
 	w.RegisterWorkflow(workflows.ProvisionDevice)
 	w.RegisterWorkflow(workflows.DecommissionDevice)
 	w.RegisterWorkflow(workflows.OnboardFleet)
+	w.RegisterWorkflow(workflows.ExpandFleet)
 	steps := activities.New(cfg, os.Getenv("EDGEFLEET_ROOT_CA_URL"), lanes)
 	w.RegisterActivity(steps)
+	w.RegisterActivity(&onboarding.Expander{Temporal: c, S3: onboarding.NewS3(cfg), Activities: steps})
 	w.RegisterActivity(&onboarding.Launcher{Temporal: c, S3: onboarding.NewS3(cfg), Activities: steps, Lanes: lanes})
 	// The quotas are shared out on a queue of their own: whatever waits for its share cannot keep it waiting.
 	sharing := worker.New(c, workflows.ShareTaskQueue, worker.Options{OnFatalError: failed, LocalActivityWorkerOnly: true})

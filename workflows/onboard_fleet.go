@@ -23,6 +23,11 @@ type OnboardInput struct {
 	Stop     StopRule    `json:"stop"`
 	// OnFailure says what becomes of a device's run that cannot go on.
 	OnFailure OnFailure `json:"onFailure"`
+	// Canary is how many devices, the first, must be provisioned before any other is launched: when one of them
+	// is not, the line stops. 0: none.
+	Canary int `json:"canary,omitempty"`
+	// Unattended is an onboarding that ends, when its line has stopped, and waits for nobody.
+	Unattended bool `json:"unattended,omitempty"`
 
 	// Carried from run to run.
 	Prepared *PreparedFleet `json:"prepared,omitempty"`
@@ -151,6 +156,8 @@ func OnboardFleet(ctx workflow.Context, in OnboardInput) (OnboardStatus, error) 
 			if ctx.Err() != nil {
 				return OnboardStatus{}, temporal.NewCanceledError(o.status())
 			}
+			return o.status(), nil
+		case o.in.State == Stopped && in.Unattended:
 			return o.status(), nil
 		default:
 			state := o.in.State

@@ -24,6 +24,7 @@ func replayer() worker.WorkflowReplayer {
 	r.RegisterWorkflow(workflows.DecommissionDevice)
 	r.RegisterWorkflow(workflows.OnboardFleet)
 	r.RegisterWorkflow(workflows.QuotaShares)
+	r.RegisterWorkflow(workflows.ExpandFleet)
 	return r
 }
 
@@ -64,6 +65,8 @@ func TestReplayNotices(t *testing.T) {
 			first = "CreateThing"
 		case strings.HasPrefix(base, "decommission_device"):
 			first = "FindDevice"
+		case strings.HasPrefix(base, "expand_fleet"):
+			first = "FindManifests"
 		}
 		changed := bytes.ReplaceAll(text, []byte(`"name": "`+first+`"`), []byte(`"name": "AnotherStep"`))
 		require.NotEqual(t, text, changed, file)

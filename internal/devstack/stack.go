@@ -127,7 +127,8 @@ func (s *Stack) Exports() []string {
 func (s *Stack) Env(extra ...string) []string {
 	var env []string
 	for _, variable := range os.Environ() {
-		if !strings.HasPrefix(variable, "TEMPORAL_") && !strings.HasPrefix(variable, "AWS_") && !strings.HasPrefix(variable, "EDGEFLEET_") {
+		ours := strings.HasPrefix(variable, "EDGEFLEET_") && !strings.HasPrefix(variable, "EDGEFLEET_HOOK_") // secrets of hooks stay
+		if !strings.HasPrefix(variable, "TEMPORAL_") && !strings.HasPrefix(variable, "AWS_") && !ours {
 			env = append(env, variable)
 		}
 	}

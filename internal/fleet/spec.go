@@ -51,6 +51,7 @@ type Spec struct {
 	KeyType    KeyType           `json:"keyType,omitempty"`  // with keys: csr
 	KMSKeyID   string            `json:"kmsKeyId,omitempty"` // encrypts the bundles' objects; empty: the bucket's default
 	Attributes map[string]string `json:"attributes,omitempty"`
+	Hook       *Hook             `json:"hook,omitempty"` // whom scheduled runs tell
 	// HoldDeadline is how long a run that cannot go on waits for an operator before it rolls back.
 	// 0: DefaultHoldDeadline.
 	HoldDeadline time.Duration `json:"holdDeadline,omitempty"`
@@ -108,6 +109,7 @@ func (s Spec) check(report func(field string, err error)) {
 		report("holdDeadline", fmt.Errorf("%s is no time to hold for: from %s to %d days", d, minHoldDeadline, int(maxHoldDeadline.Hours()/24)))
 	}
 	checkAttributes(s.Attributes, report)
+	s.Hook.check(report)
 }
 
 // parseDuration reads a time as Go writes it (1h30m), and days, which Go does not know: 7d.

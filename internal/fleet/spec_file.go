@@ -96,7 +96,7 @@ type specReader struct {
 	failed []string                   // fields that were reported already
 }
 
-var specFields = []string{"name", "registry", "roleArn", "thingType", "output", "bundles", "keys", "keyType", "kmsKeyId", "attributes", "holdDeadline"}
+var specFields = []string{"name", "registry", "roleArn", "thingType", "output", "bundles", "keys", "keyType", "kmsKeyId", "attributes", "holdDeadline", "hook"}
 
 // top reads the fields into spec; false when the file holds no mapping to read them from.
 func (r *specReader) top(body ast.Node, spec *Spec) bool {
@@ -144,6 +144,7 @@ func (r *specReader) top(body ast.Node, spec *Spec) bool {
 				r.fail(field, err)
 			}
 		},
+		"hook": func(field string, v ast.Node) { spec.Hook = r.hook(field, v) },
 	}
 	return r.each("", body, func(key string, pos *token.Position, v ast.Node) {
 		read, known := fields[key]

@@ -139,6 +139,8 @@ func (s *Server) serveS3(w http.ResponseWriter, r *http.Request) {
 func (o *objectStore) do(w http.ResponseWriter, r *http.Request, operation string) {
 	unchunk(r)
 	switch operation {
+	case "GetObject":
+		w = &ifMatch{ResponseWriter: w, want: r.Header.Get("If-Match")}
 	case "PutObject", "CopyObject", "CreateMultipartUpload":
 		w.Header().Set(encryptionHeader, orDefault(r.Header.Get(encryptionHeader), defaultEncryption))
 		if key := r.Header.Get(encryptionKey); key != "" {
@@ -151,6 +153,37 @@ func (o *objectStore) do(w http.ResponseWriter, r *http.Request, operation strin
 		}
 	}
 	o.handler.ServeHTTP(w, r)
+}
+
+// ifMatch refuses an object of another ETag than was asked for, which gofakes3 does only for PUT.
+type ifMatch struct {
+	http.ResponseWriter
+	want           string // "" and "*": any
+	begun, refused bool
+}
+
+func (w *ifMatch) WriteHeader(status int) {
+	w.begun = true
+	etag := strings.Trim(w.Header().Get("ETag"), `"`)
+	if w.want == "" || w.want == "*" || etag == "" || etag == strings.Trim(w.want, `"`) {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.refused = true
+	for _, header := range []string{"ETag", "Last-Modified", "Content-Length", "Content-Range", "Accept-Ranges"} {
+		w.Header().Del(header)
+	}
+	s3XML.refuse(w.ResponseWriter, failure("PreconditionFailed", http.StatusPreconditionFailed, "At least one of the pre-conditions you specified did not hold"))
+}
+
+func (w *ifMatch) Write(b []byte) (int, error) {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.refused {
+		return len(b), nil
+	}
+	return w.ResponseWriter.Write(b)
 }
 
 // hostToPath puts the bucket of a virtual-hosted request (BUCKET.localhost) where a path style request has it.

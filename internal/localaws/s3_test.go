@@ -48,8 +48,13 @@ func TestObjects(t *testing.T) {
 	refused(t, err, "PreconditionFailed", 412)
 	_, err = l.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("two"), IfMatch: first.ETag, Metadata: map[string]string{"run": "r2"}, ServerSideEncryption: types.ServerSideEncryptionAwsKms, SSEKMSKeyId: aws.String("key-1")})
 	require.NoError(t, err)
+	_, err = l.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key, IfMatch: first.ETag})
+	refused(t, err, "PreconditionFailed", 412)
 	head, err := l.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: bucket, Key: key})
 	require.NoError(t, err)
+	same, err := l.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: key, IfMatch: head.ETag})
+	require.NoError(t, err)
+	require.NoError(t, same.Body.Close())
 	assert.Equal(t, map[string]string{"run": "r2"}, head.Metadata, "an overwritten object's metadata is gone")
 	assert.Equal(t, "key-1", aws.ToString(head.SSEKMSKeyId))
 

@@ -33,9 +33,11 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 		Line: line.Number, Device: line.Name, Thing: line.Thing, RetrySafe: true,
 		WorkflowID: workflows.DeviceWorkflowID(s.in.Fleet.Name, line.Name),
 	}
-	record, err := s.Activities.ProvenRecord(ctx, activities.DeviceBundle(s.in.Fleet, line.Name))
-	switch {
-	case err == nil && record.Thing == line.Thing && record.Registry == s.in.Fleet.Registry:
+	certificate, err := provisioned(ctx, s.Activities, s.in.Fleet, line.Device)
+	if err != nil {
+		return outcome, err
+	}
+	if certificate != "" || again {
 		latest, err := s.latest(ctx, outcome.WorkflowID)
 		if err != nil {
 			return outcome, err
@@ -43,25 +45,14 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 		if again && startedBy(latest, s.in.Files) {
 			return s.end(ctx, outcome, latest)
 		}
-		if latest.GetType().GetName() == "DecommissionDevice" && latest.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		if certificate != "" && latest.GetType().GetName() == "DecommissionDevice" && latest.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
 			return exclude(outcome, latest, begun), nil // its record goes last
 		}
-		outcome.State, outcome.CertificateID = report.AlreadyProvisioned, record.CertificateID
+	}
+	if certificate != "" {
+		outcome.State, outcome.CertificateID = report.AlreadyProvisioned, certificate
 		outcome.StartedAt, outcome.EndedAt = begun, time.Now()
 		return outcome, nil
-	case err == nil, activities.IsNotThere(err), activities.IsType(err, activities.StateConflict):
-		// Another thing's, none, or one that cannot be read: the run says what is wrong.
-	default:
-		return outcome, err
-	}
-	if again {
-		latest, err := s.latest(ctx, outcome.WorkflowID)
-		if err != nil {
-			return outcome, err
-		}
-		if startedBy(latest, s.in.Files) {
-			return s.end(ctx, outcome, latest)
-		}
 	}
 	run, err := s.start(ctx, outcome.WorkflowID, line)
 	if err != nil {
@@ -72,6 +63,18 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 	}
 	outcome.StartedAt = begun
 	return s.end(ctx, outcome, run)
+}
+
+// provisioned is the id of a device's certificate, by its record; "" for a device that is not provisioned.
+func provisioned(ctx context.Context, a *activities.Activities, spec fleet.Spec, d fleet.Device) (certificate string, err error) {
+	record, err := a.ProvenRecord(ctx, activities.DeviceBundle(spec, d.Name))
+	switch {
+	case err == nil && record.Thing == d.Thing && record.Registry == spec.Registry:
+		return record.CertificateID, nil
+	case err == nil, activities.IsNotThere(err), activities.IsType(err, activities.StateConflict):
+		return "", nil // another thing's, none, or one that cannot be read: the run says what is wrong
+	}
+	return "", err
 }
 
 // latest is the latest run of an id, nil when there is none.

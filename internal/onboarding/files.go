@@ -20,11 +20,8 @@ import (
 	"edgefleet/activities"
 	"edgefleet/internal/fleet"
 	"edgefleet/internal/report"
+	"edgefleet/workflows"
 )
-
-// Folder is where, beside a fleet's bundles, its onboardings have their files, each in NAME/STARTED/. No
-// device can be named so.
-const Folder = "_onboarding"
 
 // PageLines is how many lines a page of a manifest has, and so how many outcomes a part of the report.
 const PageLines = 1000
@@ -37,7 +34,7 @@ type Files struct {
 	kms string
 }
 
-// NewFiles are the files of an onboarding at a location that FilesOf made.
+// NewFiles are the files of an onboarding at a location that workflows.OnboardingFiles made.
 func NewFiles(client *s3.Client, at fleet.S3URI, kmsKeyID string) Files {
 	return Files{client, at, kmsKeyID}
 }
@@ -45,12 +42,6 @@ func NewFiles(client *s3.Client, at fleet.S3URI, kmsKeyID string) Files {
 // NewS3 is a client for S3 as configured.
 func NewS3(cfg aws.Config) *s3.Client {
 	return s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
-}
-
-// FilesOf is where the files of an onboarding of that name are, of all that had it the one that was
-// started then.
-func FilesOf(spec fleet.Spec, name, started string) fleet.S3URI {
-	return fleet.S3URI{Bucket: spec.Bundles.Bucket, Prefix: spec.Bundles.Key(spec.Name, Folder, name, started)}
 }
 
 // Line is a device of a manifest and the line that it stands on, counted from 1.
@@ -172,7 +163,7 @@ func (f Files) get(ctx context.Context, name string) (text []byte, version strin
 
 // Latest finds the files of the latest onboarding of that name, where Temporal no longer knows it.
 func Latest(ctx context.Context, client *s3.Client, spec fleet.Spec, name string) (fleet.S3URI, error) {
-	all := FilesOf(spec, name, "")
+	all := workflows.OnboardingFiles(spec, name, "")
 	prefix := all.Prefix
 	var started []string
 	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &all.Bucket, Prefix: &prefix, Delimiter: aws.String("/")})
@@ -188,5 +179,5 @@ func Latest(ctx context.Context, client *s3.Client, spec fleet.Spec, name string
 	if len(started) == 0 {
 		return fleet.S3URI{}, fmt.Errorf("no onboarding %q of fleet %q has files in %s", name, spec.Name, strings.TrimSuffix(all.String(), "/"))
 	}
-	return FilesOf(spec, name, slices.Max(started)), nil
+	return workflows.OnboardingFiles(spec, name, slices.Max(started)), nil
 }

@@ -62,7 +62,7 @@ func manifest(lines int) []byte {
 
 func TestFiles(t *testing.T) {
 	store, spec := newStore(t), testSpec()
-	at := FilesOf(spec, "first", "20260102T000000.000Z")
+	at := workflows.OnboardingFiles(spec, "first", "20260102T000000.000Z")
 	require.Equal(t, "s3://edge-bucket/authorization-files/cameras/_onboarding/first/20260102T000000.000Z", at.String())
 	files := NewFiles(store, at, "")
 	lines := []Line{{2, device(0)}, {3, fleet.Device{Name: "d", Thing: "<thing> & co", CSR: "-----BEGIN…\n"}}, {7, device(5)}}
@@ -91,7 +91,7 @@ func TestFiles(t *testing.T) {
 	latest, err := Latest(t.Context(), store, spec, "first")
 	require.NoError(t, err)
 	require.Equal(t, at, latest)
-	later := NewFiles(store, FilesOf(spec, "first", "20260102T000000.001Z"), "")
+	later := NewFiles(store, workflows.OnboardingFiles(spec, "first", "20260102T000000.001Z"), "")
 	require.NoError(t, later.PutPage(t.Context(), 0, lines))
 	latest, err = Latest(t.Context(), store, spec, "first")
 	require.NoError(t, err)
@@ -102,7 +102,7 @@ func TestFiles(t *testing.T) {
 
 // An attempt that was given up, and goes on without knowing it, undoes nothing of what its successor wrote.
 func TestPartsOfTwoAttempts(t *testing.T) {
-	files := NewFiles(newStore(t), FilesOf(testSpec(), "first", "then"), "")
+	files := NewFiles(newStore(t), workflows.OnboardingFiles(testSpec(), "first", "then"), "")
 	one, two := []report.Outcome{outcome(1, report.Provisioned)}, []report.Outcome{outcome(1, report.Provisioned), outcome(2, report.Provisioned)}
 	first, err := files.PutPart(t.Context(), 0, one, "")
 	require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestPartsOfTwoAttempts(t *testing.T) {
 
 // Each line of the manifest has an outcome, also where no part tells of it.
 func TestReport(t *testing.T) {
-	files := NewFiles(newStore(t), FilesOf(testSpec(), "first", "then"), "")
+	files := NewFiles(newStore(t), workflows.OnboardingFiles(testSpec(), "first", "then"), "")
 	number := 2
 	for page, n := range []int{PageLines, PageLines, 10} {
 		var lines []Line
@@ -172,7 +172,7 @@ func TestSourceCopies(t *testing.T) {
 		checked, err := source.Check(t.Context(), spec)
 		require.NoError(t, err)
 		require.Equal(t, 2*PageLines+1, checked.Devices)
-		files := NewFiles(store, FilesOf(spec, "first", fmt.Sprint(i)), "")
+		files := NewFiles(store, workflows.OnboardingFiles(spec, "first", fmt.Sprint(i)), "")
 		pages, err := source.Copy(t.Context(), spec, checked, files)
 		require.NoError(t, err)
 		require.Equal(t, 3, pages)
@@ -207,7 +207,7 @@ func TestSourceChanges(t *testing.T) {
 				checked, err := source.Check(t.Context(), spec)
 				require.NoError(t, err)
 				put(name+".csv", later)
-				_, err = source.Copy(t.Context(), spec, checked, NewFiles(store, FilesOf(spec, "first", how), ""))
+				_, err = source.Copy(t.Context(), spec, checked, NewFiles(store, workflows.OnboardingFiles(spec, "first", how), ""))
 				var invalid fleet.InvalidInput
 				if errors.As(err, &invalid) {
 					require.Equal(t, "bad", how)

@@ -185,8 +185,14 @@ func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time
 func (s *shift) launchedAll() bool { return s.progress.Next.Page >= s.in.Pages }
 
 func (s *shift) mayLaunch() bool {
+	if s.canaries() && s.progress.Counts.Ended()+len(s.open) >= s.in.Canary {
+		return false // those that are under way decide
+	}
 	return !s.drain && s.progress.Stopped == "" && !s.launchedAll() && len(s.open) < s.window()
 }
+
+// canaries tells whether only the onboarding's canaries are launched yet.
+func (s *shift) canaries() bool { return s.progress.Counts.Ended() < s.in.Canary }
 
 // launchNext launches the next line and moves on.
 func (s *shift) launchNext(ctx context.Context) error {
@@ -216,9 +222,9 @@ func (s *shift) page(ctx context.Context, n int) (*page, error) {
 		return nil, err
 	}
 	p := &page{lines: lines, outcomes: map[int]report.Outcome{}, version: version}
-	for i, line := range lines {
-		if at, found := slices.BinarySearchFunc(told, line.Number, func(o report.Outcome, n int) int { return cmp.Compare(o.Line, n) }); found {
-			p.outcomes[i] = told[at]
+	for i, line := range lines { // both are in the same order
+		if len(told) > 0 && told[0].Device == line.Name {
+			p.outcomes[i], told = told[0], told[1:]
 		}
 	}
 	s.pages[n] = p

@@ -24,6 +24,7 @@ const remembered = 100
 // count counts a device that has ended, and stops the line when its error keeps coming.
 func (s *shift) count(o report.Outcome) {
 	counts := &s.progress.Counts
+	canary := s.canaries()
 	switch o.State {
 	case report.Provisioned:
 		counts.Provisioned++
@@ -42,6 +43,9 @@ func (s *shift) count(o report.Outcome) {
 	if activities.IsPermanent(o.ErrorType) {
 		permanent = o.ErrorType + " at " + o.Step
 	}
+	if canary && !s.drain && o.State != report.Provisioned && s.progress.Stopped == "" {
+		s.progress.Stopped = fmt.Sprintf("the canary %s ended %s", o.Device, failure(o))
+	}
 	recent := append(s.progress.Recent, permanent)
 	s.progress.Recent = recent[max(0, len(recent)-remembered):]
 	if s.progress.Stopped != "" || permanent == "" {
@@ -52,6 +56,21 @@ func (s *shift) count(o report.Outcome) {
 	} else if n := among(s.progress.Recent, permanent); s.in.Stop.Percent > 0 && n >= s.in.Stop.Percent*remembered/100 {
 		s.progress.Stopped = fmt.Sprintf("%d of the last %d devices ended with %s. The last, %s: %s", n, len(s.progress.Recent), permanent, o.Device, o.Error)
 	}
+}
+
+// failure says how a device that is not provisioned ended.
+func failure(o report.Outcome) string {
+	text := string(o.State)
+	if o.ErrorType != "" {
+		text += " with " + o.ErrorType
+	}
+	if o.Step != "" {
+		text += " at " + o.Step
+	}
+	if o.Error != "" {
+		text += ": " + o.Error
+	}
+	return text
 }
 
 func inARow(recent []string, what string) (n int) {

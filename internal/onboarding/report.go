@@ -24,14 +24,14 @@ type Report struct {
 	fleet string
 	pages int
 	next  workflows.Place // the first line that was not launched
-	// later is what became, by line, of devices that the parts leave open.
-	later map[int]report.Outcome
+	// later is what became of devices, by name, that the parts leave open.
+	later map[string]report.Outcome
 }
 
 // NewReport is the report of an onboarding of a fleet that has so many pages and has launched what is before
 // next, or may have.
 func NewReport(files Files, fleetName string, pages int, next workflows.Place) *Report {
-	return &Report{files: files, fleet: fleetName, pages: pages, next: next, later: map[int]report.Outcome{}}
+	return &Report{files: files, fleet: fleetName, pages: pages, next: next, later: map[string]report.Outcome{}}
 }
 
 // CountPages is how many pages an onboarding's manifest has, where nobody else knows.
@@ -66,7 +66,7 @@ func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 			now, err := r.lookAt(groupCtx, c, o)
 			mu.Lock()
 			defer mu.Unlock()
-			r.later[o.Line] = now
+			r.later[o.Device] = now
 			return err
 		})
 	}
@@ -124,7 +124,7 @@ func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] 
 				return
 			}
 			for _, o := range outcomes {
-				if later, has := r.later[o.Line]; has {
+				if later, has := r.later[o.Device]; has {
 					o = later
 				}
 				if !yield(o, nil) {
@@ -147,7 +147,7 @@ func (r *Report) page(ctx context.Context, n int) ([]report.Outcome, error) {
 	}
 	outcomes := make([]report.Outcome, len(lines))
 	for i, line := range lines {
-		if len(told) > 0 && told[0].Line == line.Number {
+		if len(told) > 0 && told[0].Device == line.Name {
 			outcomes[i], told = told[0], told[1:]
 			continue
 		}

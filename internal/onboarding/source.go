@@ -47,7 +47,7 @@ func (s *Source) open(ctx context.Context) (io.ReadCloser, error) {
 	}
 	out, err := s.s3.GetObject(ctx, in)
 	if hasCode(err, "PreconditionFailed") {
-		return nil, s.changed()
+		return nil, errReplaced
 	}
 	if err != nil {
 		err = activities.AWSError("reading "+s.Name, err)
@@ -56,9 +56,15 @@ func (s *Source) open(ctx context.Context) (io.ReadCloser, error) {
 		}
 		return nil, err
 	}
+	if s.etag != "" && s.etag != aws.ToString(out.ETag) { // not every store knows If-Match
+		return nil, errors.Join(errReplaced, out.Body.Close())
+	}
 	s.etag = aws.ToString(out.ETag)
 	return out.Body, nil
 }
+
+// errReplaced says that the object is no longer the one that was read first.
+var errReplaced = errors.New("the manifest was replaced while it was read")
 
 func openFile(path string) (io.ReadCloser, error) {
 	info, err := os.Stat(path)
@@ -152,10 +158,10 @@ func (s *Source) Copy(ctx context.Context, spec fleet.Spec, checked fleet.Manife
 	if putErr := group.Wait(); putErr != nil {
 		return 0, putErr // it ended the reading, too
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errReplaced) {
 		return 0, err
 	}
-	if stats != checked {
+	if err != nil || stats != checked {
 		return 0, s.changed()
 	}
 	return pages, nil
