@@ -127,6 +127,7 @@ const (
 type onboarding struct {
 	in        OnboardInput
 	interrupt func() // ends the shift or the preparation that runs, for what was decided
+	shifting  bool   // a shift runs: only its end tells what has become of the devices
 	stuck     bool   // the last shift failed; another waits for a decision
 }
 
@@ -213,8 +214,9 @@ func (o *onboarding) shift(ctx workflow.Context) {
 	if o.in.State != Running {
 		in.Drain, in.For = true, drainShift
 	}
+	o.shifting = true
 	progress, err := call[Progress](shiftCtx, options, "LaunchDevices", in)
-	o.interrupt = func() {}
+	o.interrupt, o.shifting = func() {}, false
 	var timeout *temporal.TimeoutError
 	switch {
 	case err != nil && shiftCtx.Err() != nil: // it was interrupted before it began, or its worker died then
@@ -222,6 +224,7 @@ func (o *onboarding) shift(ctx workflow.Context) {
 			o.in.Progress = progress
 		}
 		o.in.Progress.Unheard = true
+		o.tell(ctx)
 	case err != nil:
 		_, message := explain(err)
 		o.in.Progress.Unheard, o.stuck = true, true
@@ -241,6 +244,8 @@ func (o *onboarding) stop(ctx workflow.Context, why string) {
 	o.in.Progress.Stopped, o.in.Progress.Recent = "", nil
 	if o.in.State == Running {
 		o.set(ctx, Stopped, why)
+	} else {
+		o.tell(ctx)
 	}
 }
 
@@ -250,7 +255,9 @@ func (o *onboarding) set(ctx workflow.Context, state State, why string) {
 		o.stuck = false
 	}
 	o.interrupt()
-	o.tell(ctx)
+	if !o.shifting { // or it is told, with the shift's last counts, when that has ended
+		o.tell(ctx)
+	}
 }
 
 // tell brings the memo, and what the Temporal UI shows, up to date.
