@@ -74,6 +74,8 @@ func (s *stack) assertOnboarded(t *testing.T, d device, name string, devices int
 	for _, o := range r.Devices {
 		assert.Contains(t, []report.State{report.Provisioned, report.AlreadyProvisioned}, o.State, "%+v", o)
 		assert.True(t, o.RetrySafe)
+		assert.False(t, o.StartedAt.IsZero(), "%+v", o)
+		assert.False(t, o.EndedAt.Before(o.StartedAt), "%+v", o)
 		certificates[o.CertificateID] = true
 	}
 	require.Len(t, certificates, devices, "each has one of its own")

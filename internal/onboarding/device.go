@@ -134,8 +134,15 @@ func (s *shift) start(ctx context.Context, id string, line Line) (*workflow.Work
 	}, nil
 }
 
-// end waits for the end of a run and completes the outcome.
+// end waits for the end of a run and completes the outcome. One that was taken up again began, and may
+// have ended, before this shift.
 func (s *shift) end(ctx context.Context, outcome report.Outcome, run *workflow.WorkflowExecutionInfo) (report.Outcome, error) {
+	if outcome.StartedAt.IsZero() {
+		outcome.StartedAt = run.GetStartTime().AsTime()
+	}
+	if closed := run.GetCloseTime(); closed != nil {
+		outcome.EndedAt = closed.AsTime()
+	}
 	at := run.GetExecution()
 	return Watch(ctx, s.Temporal, s.Temporal.GetWorkflow(ctx, at.GetWorkflowId(), at.GetRunId()), outcome)
 }
@@ -151,6 +158,7 @@ func Watch(ctx context.Context, c client.Client, run client.WorkflowRun, outcome
 			described, again := c.DescribeWorkflowExecution(ctx, run.GetID(), "")
 			if latest := described.GetWorkflowExecutionInfo(); isReset(latest, run.GetRunID()) {
 				run = c.GetWorkflow(ctx, run.GetID(), latest.GetExecution().GetRunId())
+				outcome.EndedAt = time.Time{} // it has not: it goes on as that one
 				continue
 			}
 			if again != nil {
