@@ -29,9 +29,6 @@ const stopTimeout = 20 * time.Second
 const (
 	// laneWait is how long a call waits for its turn: with it an activity's attempt ends within its time.
 	laneWait = 8 * time.Second
-	// taskPollers is how many polls wait for tasks, of each kind: an onboarding has a hundred tasks a
-	// second, and the SDK's two would each have to bring fifty.
-	taskPollers = 8
 	// ratesInterval is how often quotas that are kept in a file or at a URL are read again.
 	ratesInterval = time.Second
 )
@@ -92,14 +89,19 @@ func run(ctx context.Context, log *zap.Logger) error {
 	sharesCtx, giveUpShares := context.WithCancel(context.WithoutCancel(ctx)) // activities that finish need them yet
 	defer giveUpShares()
 	go newShares(c, lanes, cfg.Region, log).keep(sharesCtx)
+	tuner, err := newTuner(lanes)
+	if err != nil {
+		return err
+	}
 	fatal := make(chan error, 2)
 	failed := func(err error) { fatal <- err }
 	w := worker.New(c, workflows.TaskQueue, worker.Options{
-		WorkerStopTimeout:                stopTimeout,
-		MaxConcurrentWorkflowTaskPollers: taskPollers,
-		MaxConcurrentActivityTaskPollers: taskPollers,
-		OnFatalError:                     failed,
-		Interceptors:                     []interceptor.WorkerInterceptor{&callers{}},
+		WorkerStopTimeout:          stopTimeout,
+		Tuner:                      tuner,
+		WorkflowTaskPollerBehavior: pollers,
+		ActivityTaskPollerBehavior: pollers,
+		OnFatalError:               failed,
+		Interceptors:               []interceptor.WorkerInterceptor{&callers{}},
 		// At once: what an attempt notes is for the one that follows when it is killed.
 		MaxHeartbeatThrottleInterval: time.Millisecond,
 	})

@@ -31,6 +31,8 @@ var serverSettings = map[string]any{
 	// default suits many shards), each step of a run would wait up to 100 ms for nothing.
 	"system.enableActivityEagerExecution": true,
 	"history.transferProcessorMaxPollRPS": 1000,
+	// Who waits for a task goes by priority: a single device before an onboarding's thousands.
+	"matching.useNewMatcher": true,
 }
 
 // StartTemporal starts the Temporal server, again after StopTemporal or KillTemporal: on the same

@@ -100,6 +100,24 @@ func (l *Lanes) Short() bool {
 	return l.short
 }
 
+// Crowded tells whether the calls that wait for an API are more than two periods' worth, so that who
+// comes now would wait longer than that.
+func (l *Lanes) Crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for api, lane := range l.lanes {
+		n := lane.waiting.len()
+		if n == 0 {
+			continue
+		}
+		if rate := l.rates.Of(api); rate > 0 && (!l.share.valid(now) || n >= 2*l.share.of(rate).calls) {
+			return true
+		}
+	}
+	return false
+}
+
 // renewal is how long a share must be good for yet, or a new one is wanted.
 const renewal = 3 * time.Second
 
