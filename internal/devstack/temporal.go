@@ -25,8 +25,9 @@ import (
 
 // serverSettings are those of Temporal's dynamic configuration that differ from the defaults.
 var serverSettings = map[string]any{
-	// A new search attribute is known at once, not after the cache's minute.
-	"system.forceSearchAttributesCacheRefreshOnRead": true,
+	// The dev server reads the search attributes anew for each row that it lists, which makes a list of
+	// thousands wait for its limit of reads. They are there from its start.
+	"system.forceSearchAttributesCacheRefreshOnRead": false,
 	// Without eager execution, and with few shards that read new tasks 20 times a second (the
 	// default suits many shards), each step of a run would wait up to 100 ms for nothing.
 	"system.enableActivityEagerExecution": true,
