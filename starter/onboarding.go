@@ -14,6 +14,7 @@ import (
 	sdktemporal "go.temporal.io/sdk/temporal"
 
 	"edgefleet/internal/fleet"
+	"edgefleet/internal/onboarding"
 	"edgefleet/workflows"
 )
 
@@ -68,16 +69,20 @@ func (a *app) listOnboardings(ctx context.Context, t *temporal, fleetName string
 		fmt.Fprintln(a.out, "There has been no onboarding yet. `starter onboard -f FILE MANIFEST` starts one.")
 		return nil
 	}
-	rows := make([]table.Row, len(all))
+	rows, held := make([]table.Row, len(all)), 0
 	for i, o := range all {
 		took := time.Since(o.StartedAt)
 		if o.ClosedAt != nil {
 			took = o.ClosedAt.Sub(o.StartedAt)
 		}
+		held += o.Counts.Held
 		rows[i] = table.Row{o.Fleet, o.Name, o.State, o.Devices, o.Counts.Provisioned, o.Counts.Already, o.Counts.Held, o.Counts.Failed,
 			o.StartedAt.Local().Format(time.DateTime), duration(took)}
 	}
 	a.printTable(table.Row{"FLEET", "NAME", "STATE", "DEVICES", "PROVISIONED", "BEFORE", "HELD", "FAILED", "STARTED", "TOOK"}, rows)
+	if held > 0 {
+		fmt.Fprintln(a.out, "HELD counts those that were when the onboarding passed them. `starter held` shows which are, `starter status onboarding NAME` what became of them.")
+	}
 	return nil
 }
 
@@ -198,11 +203,30 @@ func (a *app) showOnboarding(ctx context.Context, fleetName, name string, watch 
 	if err != nil {
 		return err
 	}
+	a.settleHeld(ctx, t, &status)
 	if a.json {
 		return a.printJSON(status)
 	}
 	a.printOnboarding(status)
 	return nil
+}
+
+// settleHeld counts the devices that the onboarding passed as held by what has become of them since. It needs
+// the report's parts; without them the counts stay, and that is said.
+func (a *app) settleHeld(ctx context.Context, t *temporal, s *onboardingStatus) {
+	if s.Counts.Held == 0 || s.Files.Bucket == "" {
+		return
+	}
+	cfg, err := awsConfig(ctx)
+	if err == nil {
+		r := onboarding.NewReport(onboarding.NewFiles(onboarding.NewS3(cfg), s.Files, ""), s.Fleet, s.Pages, s.Next)
+		if err = r.LookAgain(ctx, t); err == nil {
+			counts, underWay := r.Settle(s.Counts)
+			s.Counts, s.InFlight = counts, s.InFlight+underWay
+			return
+		}
+	}
+	fmt.Fprintf(a.errs, "Held are those that were when the onboarding passed them; what has become of them since could not be read: %v\n", err)
 }
 
 func (a *app) printOnboarding(s onboardingStatus) {

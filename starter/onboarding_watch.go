@@ -30,6 +30,7 @@ func (a *app) watchOnboarding(ctx context.Context, t *temporal, run client.Workf
 	if err != nil {
 		return err
 	}
+	a.settleHeld(ctx, t, &status)
 	if a.json {
 		if err := a.printJSON(status); err != nil {
 			return err

@@ -52,6 +52,8 @@ func TestOnboardingStops(t *testing.T) {
 			s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.State == workflows.Completed })
 			s.assertOnboarded(t, d, d.Name, 40)
 			require.Len(t, s.certificates(t), before+40)
+			s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.Counts == workflows.Counts{Provisioned: 40} && o.InFlight == 0 })
+			s.starter(t, "status", "onboarding", d.Name, "--watch").exits(t, 0)
 		})
 	}
 }

@@ -25,13 +25,19 @@ type Report struct {
 	pages int
 	next  workflows.Place // the first line that was not launched
 	// later is what became of devices, by name, that the parts leave open.
-	later map[string]report.Outcome
+	later map[string]later
+}
+
+// later is what has become of a device since the onboarding last saw it.
+type later struct {
+	was report.State
+	now report.Outcome
 }
 
 // NewReport is the report of an onboarding of a fleet that has so many pages and has launched what is before
 // next, or may have.
 func NewReport(files Files, fleetName string, pages int, next workflows.Place) *Report {
-	return &Report{files: files, fleet: fleetName, pages: pages, next: next, later: map[string]report.Outcome{}}
+	return &Report{files: files, fleet: fleetName, pages: pages, next: next, later: map[string]later{}}
 }
 
 // CountPages is how many pages an onboarding's manifest has, where nobody else knows.
@@ -66,11 +72,31 @@ func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 			now, err := r.lookAt(groupCtx, c, o)
 			mu.Lock()
 			defer mu.Unlock()
-			r.later[o.Device] = now
+			r.later[o.Device] = later{o.State, now}
 			return err
 		})
 	}
 	return group.Wait()
+}
+
+// Settle is the onboarding's counts with those that it saw held counted by what LookAgain found; underWay are
+// those of them that were resumed and run.
+func (r *Report) Settle(counts workflows.Counts) (settled workflows.Counts, underWay int) {
+	for _, l := range r.later {
+		if l.was != report.Held || l.now.State == report.Held {
+			continue
+		}
+		counts.Held--
+		switch l.now.State {
+		case report.Provisioned:
+			counts.Provisioned++
+		case report.Running:
+			underWay++
+		default:
+			counts.Failed++
+		}
+	}
+	return counts, underWay
 }
 
 // lookAt is the device as its latest run has it now.
@@ -125,7 +151,7 @@ func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] 
 			}
 			for _, o := range outcomes {
 				if later, has := r.later[o.Device]; has {
-					o = later
+					o = later.now
 				}
 				if !yield(o, nil) {
 					return
