@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -31,7 +32,7 @@ func newTuner(lanes *quota.Lanes) (worker.WorkerTuner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sizing the worker: %w", err)
 	}
-	options := worker.CompositeTunerOptions{WorkflowSlotSupplier: &patientSlots{workflows, lanes}}
+	options := worker.CompositeTunerOptions{WorkflowSlotSupplier: &patientSlots{SlotSupplier: workflows, crowded: lanes.Crowded}}
 	for supplier, slots := range map[*worker.SlotSupplier]int{
 		&options.ActivitySlotSupplier: activitySlots, &options.LocalActivitySlotSupplier: localActivitySlots,
 		&options.NexusSlotSupplier: 1, &options.SessionActivitySlotSupplier: 1,
@@ -47,15 +48,33 @@ func newTuner(lanes *quota.Lanes) (worker.WorkerTuner, error) {
 // that the worker has already.
 type patientSlots struct {
 	worker.SlotSupplier
-	lanes *quota.Lanes
+	crowded func() bool
+
+	mu   sync.Mutex
+	last time.Time // when one went in spite of the crowd
 }
 
-// crowdInterval is how often lanes that are crowded are looked at.
-const crowdInterval = 20 * time.Millisecond
+const (
+	crowdInterval = 20 * time.Millisecond // of looks at lanes that are crowded
+	// passInterval is how often one goes all the same: the most urgent, since that comes first on Temporal's queue.
+	// A crowd may last as long as it takes to resume thousands of held runs.
+	passInterval = time.Second
+)
+
+// pass lets one go now and then.
+func (p *patientSlots) pass(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.last) < passInterval {
+		return false
+	}
+	p.last = now
+	return true
+}
 
 // ReserveSlot waits for a slot before a poll.
 func (p *patientSlots) ReserveSlot(ctx context.Context, info worker.SlotReservationInfo) (*worker.SlotPermit, error) {
-	for info.TaskQueueKind() != enums.TASK_QUEUE_KIND_STICKY && p.lanes.Crowded() {
+	for info.TaskQueueKind() != enums.TASK_QUEUE_KIND_STICKY && p.crowded() && !p.pass(time.Now()) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()

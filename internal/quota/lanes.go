@@ -72,9 +72,6 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
-// Rate is an API's rate in calls per second, for all processes together; 0 is unlimited.
-func (l *Lanes) Rate(api string) float64 { return l.rates.Of(api) }
-
 // Slowest is the least rate of the APIs; see Rates.Slowest.
 func (l *Lanes) Slowest(apis ...string) float64 { return l.rates.Slowest(apis...) }
 

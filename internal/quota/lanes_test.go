@@ -74,6 +74,16 @@ func TestShareOf(t *testing.T) {
 	}
 	require.Equal(t, allowance{1, 2 * time.Second}, Whole.of(0.5))
 	require.Equal(t, allowance{1, 4 * time.Second}, Share{From: 0, To: 0.25}.of(1), "fewer calls than sharers")
+	for n := 1; n <= 40; n++ {
+		for _, rate := range []float64{0.1, 0.5, 1, 1.5, 2, 9, 10, 15} {
+			sum := 0.0
+			for i := range n {
+				a := Share{From: float64(i) / float64(n), To: float64(i+1) / float64(n)}.of(rate)
+				sum += float64(a.calls) / a.period.Seconds()
+			}
+			require.LessOrEqual(t, sum, rate*1.0001, "%d sharers of %g", n, rate)
+		}
+	}
 }
 
 // Whoever waits with a lower priority goes first; within it fleets take turns.

@@ -27,16 +27,15 @@ type allowance struct {
 }
 
 // of is the share's part of a rate in calls per second. A rate below one a second is kept over a
-// longer period. Where there are fewer calls than sharers, one without a call of its own gets one
-// over a longer period: then the sum keeps the rate on average only.
+// longer period. Where there are fewer calls than sharers, each gets one over a
+// longer period: then the sum keeps the rate on average only.
 func (s Share) of(rate float64) allowance {
 	calls := max(1, math.Floor(rate))
 	period := calls / rate // seconds
 	const tiny = 1e-9      // a third of 3 is 1
 	mine := math.Floor(calls*s.To+tiny) - math.Floor(calls*s.From+tiny)
-	if mine < 1 {
-		period /= calls * (s.To - s.From)
-		mine = 1
+	if part := calls * (s.To - s.From); part < 1-tiny { // so are all others', when they are equal
+		mine, period = 1, period/part
 	}
 	return allowance{int(mine), time.Duration(period * float64(time.Second))}
 }
