@@ -45,14 +45,19 @@ func New(cfg aws.Config, rootCAURL string, lanes *quota.Lanes) *Activities {
 	return &Activities{
 		iot:       iot.NewFromConfig(cfg),
 		sagemaker: sagemaker.NewFromConfig(cfg),
-		s3: s3.NewFromConfig(cfg, func(o *s3.Options) {
-			// Another endpoint than Amazon's seldom has a host name per bucket.
-			o.UsePathStyle = o.BaseEndpoint != nil
-		}),
+		s3:        NewS3(cfg),
 		rootCAURL: rootCAURL,
 		listLag:   3 * time.Second, // seconds, as AWS documents it
 		lanes:     lanes,
 	}
+}
+
+// NewS3 is a client for S3 as configured.
+func NewS3(cfg aws.Config) *s3.Client {
+	return s3.NewFromConfig(cfg, func(o *s3.Options) {
+		// Another endpoint than Amazon's seldom has a host name per bucket.
+		o.UsePathStyle = o.BaseEndpoint != nil
+	})
 }
 
 // LoadAWSConfig reads the SDK's ordinary configuration (environment, profiles, instance roles).

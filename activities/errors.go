@@ -63,10 +63,10 @@ var errorTypes = map[string]errorType{
 		"the role does not trust credentials.iot.amazonaws.com; the fleet's policy is for another role alias; the certificate was made INACTIVE, or its policy or thing detached, by hand"},
 }
 
-// IsPermanent tells the type of an error that retrying cannot mend.
-func IsPermanent(kind string) bool {
-	t, known := errorTypes[kind]
-	return known && !t.retried
+// IsErrorType tells the type of an error that an activity fails with from whatever else ends a run.
+func IsErrorType(kind string) bool {
+	_, known := errorTypes[kind]
+	return known
 }
 
 // LikelyCauses are those of an error that made a run hold, by its type; empty for a type that is not ours.

@@ -7,12 +7,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
-	"edgefleet/activities"
 	"edgefleet/internal/audit"
 	"edgefleet/internal/fleet"
 	"edgefleet/internal/quota"
@@ -119,19 +116,15 @@ func (a *app) printSwept(swept []audit.Swept, remove bool) {
 	}
 }
 
-// newAuditor reads AWS's configuration as the worker does, save that here the SDK retries: no
-// Temporal does.
+// newAuditor is an auditor of the fleet that the file specifies.
 func newAuditor(ctx context.Context, file string) (*audit.Auditor, error) {
 	spec, err := fleet.ReadSpec(file)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := activities.LoadAWSConfig(ctx)
+	cfg, err := awsConfig(ctx)
 	if err != nil {
 		return nil, err
-	}
-	cfg.Retryer = func() aws.Retryer {
-		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 8 })
 	}
 	rates, err := quota.LoadRates(ctx, os.Getenv(quota.RatesVariable))
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
@@ -16,9 +18,20 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 
+	"edgefleet/activities"
 	"edgefleet/internal/connect"
 	"edgefleet/workflows"
 )
+
+// awsConfig is AWS's configuration as the worker reads it, save that here the SDK retries: no
+// Temporal does.
+func awsConfig(ctx context.Context) (aws.Config, error) {
+	cfg, err := activities.LoadAWSConfig(ctx)
+	cfg.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 8 })
+	}
+	return cfg, err
+}
 
 // workerPatience is how long a worker that is starting gets to begin polling or to take a run.
 const workerPatience = 5 * time.Second

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -75,8 +73,10 @@ func (f onboardFlags) check() error {
 	return nil
 }
 
-// maxInFlight keeps an onboarding's heartbeat, which names what is in flight, small.
-const maxInFlight = 2000
+// maxInFlight keeps an onboarding's heartbeat, which names what is in flight, small, and stays below the 1,200
+// requests that a Temporal server lets a namespace have waiting (frontend.namespaceCount): each run that is
+// watched is one.
+const maxInFlight = 1000
 
 func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) error {
 	spec, err := fleet.ReadSpec(f.file)
@@ -87,7 +87,7 @@ func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) erro
 	if err != nil {
 		return err
 	}
-	s3 := onboarding.NewS3(cfg)
+	s3 := activities.NewS3(cfg)
 	source := onboarding.NewSource(manifest, s3)
 	checked, err := source.Check(ctx, spec)
 	if err != nil {
@@ -112,7 +112,7 @@ func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) erro
 	} else if run != nil {
 		return a.watchOnboarding(ctx, t, run, true, f.noWait)
 	}
-	at := workflows.OnboardingFiles(spec, name, now.UTC().Format("20060102T150405.000Z"))
+	at := workflows.OnboardingFiles(spec, name, now)
 	pages, err := source.Copy(ctx, spec, checked, onboarding.NewFiles(s3, at, spec.KMSKeyID))
 	if err != nil {
 		return err
@@ -132,16 +132,6 @@ func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) erro
 		return err
 	}
 	return a.watchOnboarding(ctx, t, run, joined, f.noWait)
-}
-
-// awsConfig is AWS's configuration as the worker reads it, save that here the SDK retries: no
-// Temporal does.
-func awsConfig(ctx context.Context) (aws.Config, error) {
-	cfg, err := activities.LoadAWSConfig(ctx)
-	cfg.Retryer = func() aws.Retryer {
-		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 8 })
-	}
-	return cfg, err
 }
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)

@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 	sdktemporal "go.temporal.io/sdk/temporal"
 
+	"edgefleet/activities"
 	"edgefleet/internal/fleet"
 	"edgefleet/internal/onboarding"
 	"edgefleet/workflows"
@@ -219,7 +220,7 @@ func (a *app) settleHeld(ctx context.Context, t *temporal, s *onboardingStatus) 
 	}
 	cfg, err := awsConfig(ctx)
 	if err == nil {
-		r := onboarding.NewReport(onboarding.NewFiles(onboarding.NewS3(cfg), s.Files, ""), s.Fleet, s.Pages, s.Next)
+		r := onboarding.NewReport(onboarding.NewFiles(activities.NewS3(cfg), s.Files, ""), s.Fleet, s.Pages, s.Next)
 		if err = r.LookAgain(ctx, t); err == nil {
 			counts, underWay := r.Settle(s.Counts)
 			s.Counts, s.InFlight = counts, s.InFlight+underWay

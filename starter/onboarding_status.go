@@ -10,7 +10,6 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflow/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 
 	"edgefleet/workflows"
@@ -52,6 +51,10 @@ func newOnboardingStatus(info *workflow.WorkflowExecutionInfo) onboardingStatus 
 		s.Next.Page = s.Pages // nobody said how far it came
 	case enums.WORKFLOW_EXECUTION_STATUS_FAILED, enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
 		s.State = workflows.State(stateOfStatus[info.GetStatus()])
+		s.Next.Page = s.Pages
+	}
+	if !s.Began.IsZero() { // a run that goes on as new has another start
+		s.StartedAt = s.Began
 	}
 	return s
 }
@@ -64,10 +67,6 @@ func (t *temporal) onboardingStatus(ctx context.Context, id string) (onboardingS
 		return onboardingStatus{}, fmt.Errorf("describing %s on Temporal at %s: %w", id, t.options.HostPort, err)
 	}
 	s := newOnboardingStatus(described.GetWorkflowExecutionInfo())
-	if s.ClosedAt == nil {
-		// Since the first run of a chain: a run that goes on as new has another start.
-		s.StartedAt = cmpTime(described.GetWorkflowExecutionInfo().GetExecutionTime().AsTime(), s.StartedAt)
-	}
 	for _, p := range described.GetPendingActivities() {
 		if p.GetActivityType().GetName() != "LaunchDevices" {
 			continue
@@ -81,13 +80,6 @@ func (t *temporal) onboardingStatus(ctx context.Context, id string) (onboardingS
 		}
 	}
 	return s, nil
-}
-
-func cmpTime(a, b time.Time) time.Time {
-	if a.IsZero() || a.After(b) {
-		return b
-	}
-	return a
 }
 
 // findOnboarding is the workflow id of the onboarding of that name, in a fleet or wherever it is
@@ -114,7 +106,7 @@ func (t *temporal) findOnboarding(ctx context.Context, fleetName, name string) (
 	}
 	switch len(ids) {
 	case 0:
-		return "", fmt.Errorf("no onboarding %q is known to Temporal at %s. `starter onboarding list` shows all", name, t.options.HostPort)
+		return "", fmt.Errorf("no onboarding %q is known to Temporal at %s. `starter onboarding list` shows all; one that was started a moment ago is found with --fleet", name, t.options.HostPort)
 	case 1:
 		return ids[0], nil
 	}
@@ -129,28 +121,19 @@ func (t *temporal) onboardings(ctx context.Context, fleetName string) ([]onboard
 	}
 	var all []onboardingStatus
 	seen := map[string]bool{}
-	request := &workflowservice.ListWorkflowExecutionsRequest{Query: query, PageSize: 1000}
-	for {
-		page, err := t.ListWorkflow(ctx, request)
-		if err != nil {
-			return nil, fmt.Errorf("listing onboardings on Temporal at %s: %w", t.options.HostPort, err)
+	err := t.eachRun(ctx, query, func(info *workflow.WorkflowExecutionInfo) {
+		id := info.GetExecution().GetWorkflowId()
+		if seen[id] {
+			return
 		}
-		for _, info := range page.GetExecutions() {
-			id := info.GetExecution().GetWorkflowId()
-			if seen[id] {
-				continue
+		seen[id] = true
+		o := newOnboardingStatus(info)
+		if o.Name == "" {
+			if parts := strings.SplitN(id, "/", 3); len(parts) == 3 {
+				o.Fleet, o.Name = parts[1], parts[2]
 			}
-			seen[id] = true
-			o := newOnboardingStatus(info)
-			if o.Name == "" {
-				if parts := strings.SplitN(id, "/", 3); len(parts) == 3 {
-					o.Fleet, o.Name = parts[1], parts[2]
-				}
-			}
-			all = append(all, o)
 		}
-		if request.NextPageToken = page.GetNextPageToken(); len(request.NextPageToken) == 0 {
-			return all, nil
-		}
-	}
+		all = append(all, o)
+	})
+	return all, err
 }

@@ -56,7 +56,7 @@ func (a *app) followOnboarding(ctx context.Context, t *temporal, id string) (onb
 	defer ticker.Stop()
 	for {
 		view.show(status)
-		if status.ClosedAt != nil || status.State == workflows.Stopped && status.InFlight == 0 {
+		if status.ClosedAt != nil || status.State == workflows.Stopped && (status.InFlight == 0 || status.Stuck) {
 			return status, nil
 		}
 		select {
@@ -67,7 +67,7 @@ func (a *app) followOnboarding(ctx context.Context, t *temporal, id string) (onb
 		}
 		next, err := t.onboardingStatus(ctx, id)
 		if err != nil && ctx.Err() == nil {
-			return status, err
+			return status, fmt.Errorf("%w. The onboarding goes on by itself; watch it again: starter status onboarding %s --watch", err, status.Name)
 		}
 		if err == nil {
 			status = next

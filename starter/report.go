@@ -11,6 +11,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"edgefleet/activities"
 	"edgefleet/internal/fleet"
 	"edgefleet/internal/onboarding"
 	"edgefleet/internal/report"
@@ -48,7 +49,7 @@ func (a *app) report(ctx context.Context, name, fleetName, file, format string) 
 	if err != nil {
 		return err
 	}
-	client := onboarding.NewS3(cfg)
+	client := activities.NewS3(cfg)
 	heading, r, err := a.findReport(ctx, client, name, fleetName, file)
 	if err != nil {
 		return err

@@ -18,20 +18,9 @@ import (
 )
 
 func (a *app) scheduleCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "schedule",
-		Short: "Fleets that grow by themselves: runs at set times take the manifests that are new",
-		Args:  cobra.NoArgs,
-		// A command that is misspelt is the fault to name, not the flags that it would have known.
-		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
-		RunE: func(*cobra.Command, []string) error {
-			a.running = false
-			return errors.New("schedule needs a command: create, list, describe, pause, unpause, trigger, backfill, update or delete")
-		},
-	}
-	cmd.AddCommand(a.scheduleCreateCommand(), a.scheduleUpdateCommand(), a.scheduleListCommand(), a.scheduleDescribeCommand(),
+	return a.group("schedule", "Fleets that grow by themselves: runs at set times take the manifests that are new",
+		a.scheduleCreateCommand(), a.scheduleUpdateCommand(), a.scheduleListCommand(), a.scheduleDescribeCommand(),
 		a.schedulePauseCommand(), a.scheduleUnpauseCommand(), a.scheduleTriggerCommand(), a.scheduleBackfillCommand(), a.scheduleDeleteCommand())
-	return cmd
 }
 
 func (a *app) scheduleCreateCommand() *cobra.Command {
@@ -125,7 +114,7 @@ func checkManifests(ctx context.Context, in workflows.ExpandInput) error {
 	if err != nil {
 		return err
 	}
-	found, err := onboarding.ListManifests(ctx, onboarding.NewS3(cfg), at)
+	found, err := onboarding.ListManifests(ctx, activities.NewS3(cfg), at)
 	switch {
 	case activities.IsType(err, activities.NotFound), activities.IsType(err, activities.InvalidInput):
 		return fleet.InvalidInput{{Source: "--manifests", Reason: err.Error()}}

@@ -12,7 +12,6 @@ import (
 	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflow/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -130,27 +129,16 @@ func shortDuration(d time.Duration) string {
 
 // addRuns adds the runs that Temporal still knows.
 func (t *temporal) addRuns(ctx context.Context, v *scheduleView) error {
-	request := &workflowservice.ListWorkflowExecutionsRequest{
-		Query:    fmt.Sprintf("WorkflowType = '%s' AND TemporalScheduledById = '%s'", expandWorkflow, v.Name),
-		PageSize: 1000,
-	}
-	for {
-		page, err := t.ListWorkflow(ctx, request)
-		if err != nil {
-			return fmt.Errorf("listing the runs of schedule %q on Temporal at %s: %w", v.Name, t.options.HostPort, err)
-		}
-		for _, info := range page.GetExecutions() {
-			run := newScheduleRun(info)
-			v.Added += run.Added
-			v.Runs = append(v.Runs, run)
-		}
-		// Temporal lists them by the time of their end.
-		slices.SortStableFunc(v.Runs, func(a, b scheduleRun) int { return b.StartedAt.Compare(a.StartedAt) })
-		v.Runs = v.Runs[:min(len(v.Runs), shownRuns)]
-		if request.NextPageToken = page.GetNextPageToken(); len(request.NextPageToken) == 0 {
-			return nil
-		}
-	}
+	query := fmt.Sprintf("WorkflowType = '%s' AND TemporalScheduledById = '%s'", expandWorkflow, v.Name)
+	err := t.eachRun(ctx, query, func(info *workflow.WorkflowExecutionInfo) {
+		run := newScheduleRun(info)
+		v.Added += run.Added
+		v.Runs = append(v.Runs, run)
+	})
+	// Temporal lists them by the time of their end.
+	slices.SortStableFunc(v.Runs, func(a, b scheduleRun) int { return b.StartedAt.Compare(a.StartedAt) })
+	v.Runs = v.Runs[:min(len(v.Runs), shownRuns)]
+	return err
 }
 
 func newScheduleRun(info *workflow.WorkflowExecutionInfo) scheduleRun {

@@ -234,7 +234,8 @@ func (a *app) printDevice(ctx context.Context, t *temporal, fleetName, device st
 	}
 	detail.Steps = view.Steps
 	detail.ErrorType, detail.Error = cause(view.Failure)
-	detail.Left, detail.Decisions = view.left(), view.ending().Decisions
+	ending := view.ending()
+	detail.Left, detail.Decisions = ending.Left, ending.Decisions
 	if h := detail.Hold; h != nil {
 		detail.ErrorType, detail.Error = h.ErrorType, h.Message
 	}

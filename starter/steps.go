@@ -155,8 +155,6 @@ func (v *runView) ending() ending {
 	return e
 }
 
-func (v *runView) left() []workflows.Leftover { return v.ending().Left }
-
 // cause is the type and message of the failure at the bottom: the ones around it only say which
 // activity or child it came from.
 func cause(f *failure.Failure) (kind, message string) {

@@ -186,7 +186,7 @@ func (e *expansion) expand(ctx workflow.Context) error {
 		return err
 	}
 	e.ledger, e.status.Waiting = found.Ledger, found.More
-	name, started := e.onboardingName(ctx), workflow.Now(ctx).UTC().Format("20060102T150405.000Z")
+	name, started := e.onboardingName(ctx), workflow.Now(ctx)
 	files := OnboardingFiles(e.in.Fleet, name, started)
 	devices := 0
 	for _, m := range found.New {

@@ -8,8 +8,6 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
-
-	"edgefleet/internal/fleet"
 )
 
 // hookLimit is how long the hook is tried: the next run may be waiting.
@@ -140,14 +138,4 @@ func ExpansionDetails(in ExpandInput) string {
 		text += "\n\nFirst the canaries: when one is not provisioned, the run stops and the schedule pauses."
 	}
 	return text
-}
-
-// OnboardingFolder is where, beside a fleet's bundles, its onboardings have their files, each in
-// NAME/STARTED/. No device can be named so.
-const OnboardingFolder = "_onboarding"
-
-// OnboardingFiles is where the files of an onboarding of that name are, of all that had it the one that
-// was started then.
-func OnboardingFiles(spec fleet.Spec, name, started string) fleet.S3URI {
-	return fleet.S3URI{Bucket: spec.Bundles.Bucket, Prefix: spec.Bundles.Key(spec.Name, OnboardingFolder, name, started)}
 }

@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"edgefleet/activities"
 	"edgefleet/internal/fleet"
 )
 
@@ -30,6 +31,7 @@ type OnboardInput struct {
 	Unattended bool `json:"unattended,omitempty"`
 
 	// Carried from run to run.
+	Began    time.Time      `json:"began,omitzero"`
 	Prepared *PreparedFleet `json:"prepared,omitempty"`
 	Progress Progress       `json:"progress"`
 	State    State          `json:"state,omitempty"`
@@ -101,6 +103,9 @@ type OnboardStatus struct {
 	Counts   Counts         `json:"counts"`
 	InFlight int            `json:"inFlight"`
 	Ceiling  float64        `json:"ceiling,omitempty"` // devices a second; 0: any
+	Began    time.Time      `json:"began,omitzero"`
+	// Stuck: what is under way is not watched, until somebody decides.
+	Stuck bool `json:"stuck,omitempty"`
 }
 
 // OnboardMemo is the memo's field that holds an OnboardStatus.
@@ -137,7 +142,7 @@ type onboarding struct {
 func OnboardFleet(ctx workflow.Context, in OnboardInput) (OnboardStatus, error) {
 	o := &onboarding{in: in, interrupt: func() {}}
 	if o.in.State == "" {
-		o.in.State = Running
+		o.in.State, o.in.Began = Running, workflow.Now(ctx)
 	}
 	detached, _ := workflow.NewDisconnectedContext(ctx) // a cancellation is a decision, as by the update
 	takeSignals, err := o.listen(ctx, detached)
@@ -148,7 +153,7 @@ func OnboardFleet(ctx workflow.Context, in OnboardInput) (OnboardStatus, error) 
 		switch {
 		case o.in.State == Running && o.in.Prepared == nil:
 			o.prepare(detached)
-		case !o.stuck && (o.in.State == Running && o.in.Progress.Next.Page < in.Pages || len(o.in.Progress.Open) > 0):
+		case !o.stuck && (o.in.State == Running && o.in.Progress.Next.Page < in.Pages || len(o.in.Progress.Open) > 0 || o.unheard(ctx)):
 			o.shift(detached)
 		case o.in.State == Running:
 			o.set(detached, Completed, "")
@@ -171,6 +176,12 @@ func OnboardFleet(ctx workflow.Context, in OnboardInput) (OnboardStatus, error) 
 			return OnboardStatus{}, workflow.NewContinueAsNewError(ctx, OnboardFleet, o.in)
 		}
 	}
+}
+
+// unheard tells whether an onboarding that launches nothing has yet to look for what it may have launched.
+func (o *onboarding) unheard(ctx workflow.Context) bool {
+	return o.in.State != Running && o.in.Progress.Unheard && o.in.Prepared != nil &&
+		workflow.GetVersion(ctx, "DrainUnheard", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // prepare makes what the devices share. What goes wrong there concerns them all: the line stops.
@@ -217,17 +228,18 @@ func (o *onboarding) shift(ctx workflow.Context) {
 	o.shifting = true
 	progress, err := call[Progress](shiftCtx, options, "LaunchDevices", in)
 	o.interrupt, o.shifting = func() {}, false
-	var timeout *temporal.TimeoutError
-	switch {
-	case err != nil && shiftCtx.Err() != nil: // it was interrupted before it began, or its worker died then
-		if errors.As(err, &timeout) && timeout.HasLastHeartbeatDetails() && timeout.LastHeartbeatDetails(&progress) == nil {
-			o.in.Progress = progress
+	if err != nil {
+		if told := toldBy(err); told != nil {
+			o.in.Progress = *told
 		}
 		o.in.Progress.Unheard = true
+	}
+	switch {
+	case err != nil && shiftCtx.Err() != nil: // it was interrupted before it began, or its worker died then
 		o.tell(ctx)
 	case err != nil:
 		_, message := explain(err)
-		o.in.Progress.Unheard, o.stuck = true, true
+		o.stuck = true
 		o.stop(ctx, message)
 	default:
 		o.in.Progress = progress
@@ -237,6 +249,20 @@ func (o *onboarding) shift(ctx workflow.Context) {
 		}
 		o.tell(ctx)
 	}
+}
+
+// toldBy is how far a shift had come that failed, as it said with its failure or in its last heartbeat; nil when
+// it said nothing.
+func toldBy(err error) (progress *Progress) {
+	var timeout *temporal.TimeoutError
+	var failed *temporal.ApplicationError
+	switch {
+	case errors.As(err, &timeout) && timeout.HasLastHeartbeatDetails() && timeout.LastHeartbeatDetails(&progress) == nil:
+		return progress
+	case errors.As(err, &failed) && failed.HasDetails() && failed.Details(&activities.ErrorDetails{}, &progress) == nil:
+		return progress
+	}
+	return nil
 }
 
 // stop stops the line, unless it has stopped already, for whatever reason.
@@ -273,6 +299,7 @@ func (o *onboarding) status() OnboardStatus {
 	s := InitialStatus(o.in)
 	p := o.in.Progress
 	s.State, s.Why, s.Counts, s.Next, s.InFlight, s.Ceiling = o.in.State, o.in.Why, p.Counts, p.Next, len(p.Open), p.Ceiling
+	s.Stuck = o.stuck
 	return s
 }
 
@@ -280,6 +307,6 @@ func (o *onboarding) status() OnboardStatus {
 func InitialStatus(in OnboardInput) OnboardStatus {
 	return OnboardStatus{
 		State: Running, Fleet: in.Fleet.Name, Registry: in.Fleet.Registry, Name: in.Name, Manifest: in.Manifest, SHA256: in.SHA256,
-		Files: in.Files, Pages: in.Pages, Devices: in.Devices,
+		Files: in.Files, Pages: in.Pages, Devices: in.Devices, Began: in.Began,
 	}
 }

@@ -131,6 +131,7 @@ func TestOnboardFleetCompletes(t *testing.T) {
 	require.Equal(t, 1, l.fleets)
 	want := InitialStatus(onboardInput())
 	want.State, want.Counts, want.Next, want.Ceiling = Completed, all.Counts, all.Next, 10
+	want.Began = status.Began
 	require.Equal(t, want, status)
 }
 
@@ -151,7 +152,9 @@ func TestOnboardFleetGoesOnAsNew(t *testing.T) {
 		require.ErrorAs(t, err, &again)
 		var in OnboardInput
 		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(again.Input, &in))
+		require.False(t, in.Began.IsZero())
 		want := onboardInput()
+		want.Began = in.Began
 		want.Prepared, want.Progress, want.State = &PreparedFleet{Policy: "edgefleet-cameras"}, progress, state
 		if state == Paused { // the pause ended the shift before it could say how far it came
 			want.Progress, want.Why = Progress{Unheard: true}, "lunch"
@@ -217,6 +220,43 @@ func TestOnboardFleetShiftFails(t *testing.T) {
 	require.Len(t, l.begun(), 2)
 }
 
+// How far a shift came that failed is in its failure; until somebody decides, nothing is watched.
+func TestOnboardFleetShiftFailsAndTells(t *testing.T) {
+	far := Progress{Next: Place{Page: 1}, Open: []Place{{0, 999}}, Counts: Counts{Provisioned: 999}, Ceiling: 10}
+	l := newLine(t, func(n int, in LaunchInput) (Progress, error) {
+		if n == 1 {
+			return Progress{}, temporal.NewNonRetryableApplicationError("writing the report", activities.AccessDenied, nil, activities.ErrorDetails{Doing: "writing"}, far)
+		}
+		want := far
+		want.Unheard = true
+		require.Equal(t, want, in.Onboarding.Progress)
+		return all, nil
+	})
+	l.at(time.Hour, func() {
+		require.Len(t, l.begun(), 1)
+		l.tell(ResumeOnboarding, "")
+	})
+	_, err := l.run(onboardInput())
+	require.NoError(t, err)
+}
+
+// Canceled while a shift that said nothing is tried again: what it may have launched is looked for first.
+func TestOnboardFleetCanceledUnheard(t *testing.T) {
+	l := newLine(t, func(n int, in LaunchInput) (Progress, error) {
+		if n == 1 {
+			return Progress{}, temporal.NewApplicationError("AWS is out of reach", activities.Unavailable)
+		}
+		require.True(t, in.Drain)
+		require.True(t, in.Onboarding.Progress.Unheard)
+		return Progress{Next: Place{Line: 40}, Counts: Counts{Provisioned: 40}}, nil
+	})
+	l.at(shiftTime+100*time.Millisecond, func() { l.tell(CancelOnboarding, "") })
+	status, err := l.run(onboardInput())
+	require.NoError(t, err)
+	require.Equal(t, Canceled, status.State)
+	require.Equal(t, 40, status.Counts.Provisioned)
+}
+
 // Canceled while it is stuck, it tries once more to see its runs to their end.
 func TestOnboardFleetCanceledWhileStuck(t *testing.T) {
 	l := newLine(t, func(n int, in LaunchInput) (Progress, error) {
@@ -247,7 +287,7 @@ func TestOnboardFleetIsSteered(t *testing.T) {
 				if n == 1 {
 					return Progress{Next: Place{Page: 0, Line: 9}, Open: []Place{{0, 8}}}, nil
 				}
-				in.Onboarding.Progress.Open = nil // what is drained
+				in.Onboarding.Progress.Open, in.Onboarding.Progress.Unheard = nil, false // what is drained
 				return in.Onboarding.Progress, nil
 			})
 			l.at(shiftTime+time.Second, func() { send(l, PauseOnboarding) })

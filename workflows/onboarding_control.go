@@ -1,8 +1,10 @@
 package workflows
 
 import (
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -23,14 +25,15 @@ type Steering struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// steerings are the decisions: from which states each leads, and where to.
+// steerings are the decisions: from which states each leads, and where to. Signals that came together are taken
+// in this order, since nobody tells theirs: the most careful has the last word.
 var steerings = []struct {
 	name, description string
 	from              []State
 	to                State
 }{
-	{PauseOnboarding, "Launch no more devices until resume; those under way come to their end.", []State{Running}, Paused},
 	{ResumeOnboarding, "Go on launching devices, after a pause or when the line has stopped and its cause is mended.", []State{Paused, Stopped}, Running},
+	{PauseOnboarding, "Launch no more devices until resume; those under way come to their end.", []State{Running}, Paused},
 	{CancelOnboarding, "Launch no more devices, for good; those under way come to their end.", []State{Running, Paused, Stopped}, Canceled},
 }
 
@@ -38,6 +41,7 @@ var steerings = []struct {
 // returns takes the signals that have come; a run that goes on as new calls it first.
 func (o *onboarding) listen(ctx, detached workflow.Context) (takeSignals func(), err error) {
 	var takes []func()
+	var waiting []func() bool
 	for _, s := range steerings {
 		refuse := func(Steering) error {
 			for _, from := range s.from {
@@ -63,23 +67,26 @@ func (o *onboarding) listen(ctx, detached workflow.Context) (takeSignals func(),
 			}
 		}
 		takes = append(takes, take)
-		workflow.GoNamed(detached, s.name, func(detached workflow.Context) {
-			for workflow.Await(detached, func() bool { return signals.Len() > 0 }) == nil {
-				take()
-			}
-		})
+		waiting = append(waiting, func() bool { return signals.Len() > 0 })
 	}
+	takeSignals = func() {
+		for _, take := range takes {
+			take()
+		}
+	}
+	workflow.GoNamed(detached, "signals", func(detached workflow.Context) {
+		some := func() bool { return slices.ContainsFunc(waiting, func(has func() bool) bool { return has() }) }
+		for workflow.Await(detached, some) == nil {
+			takeSignals()
+		}
+	})
 	workflow.GoNamed(ctx, "cancellation", func(ctx workflow.Context) {
 		ctx.Done().Receive(ctx, nil)
 		if o.in.State != Canceled && o.in.State != Completed {
 			o.set(detached, Canceled, "canceled through Temporal")
 		}
 	})
-	return func() {
-		for _, take := range takes {
-			take()
-		}
-	}, nil
+	return takeSignals, nil
 }
 
 // OnboardingSummary is the line that stands for an onboarding in the Temporal UI.
@@ -165,4 +172,23 @@ func DeviceAPIs(s fleet.Spec) []string {
 		return append(apis, "iot:CreateCertificateFromCsr", "credentials:AssumeRoleWithCertificate")
 	}
 	return append(apis, "iot:CreateCertificateFromCsr", "iot:DescribeCertificate", "iot:ListAttachedPolicies", "iot:ListPrincipalThings")
+}
+
+// onboardingFolder is where, beside a fleet's bundles, its onboardings have their files, each in
+// NAME/STARTED/. No device can be named so.
+const onboardingFolder = "_onboarding"
+
+// startedLayout gives names in the order of the times.
+const startedLayout = "20060102T150405.000Z"
+
+// OnboardingFiles is where the files of an onboarding of that name are, of all that had it the one that
+// was started then.
+func OnboardingFiles(spec fleet.Spec, name string, started time.Time) fleet.S3URI {
+	return fleet.S3URI{Bucket: spec.Bundles.Bucket, Prefix: spec.Bundles.Key(spec.Name, onboardingFolder, name, started.UTC().Format(startedLayout))}
+}
+
+// OnboardingsOf is where the files of all onboardings of that name are, each in a folder whose name is in the
+// order of their starts.
+func OnboardingsOf(spec fleet.Spec, name string) fleet.S3URI {
+	return fleet.S3URI{Bucket: spec.Bundles.Bucket, Prefix: spec.Bundles.Key(spec.Name, onboardingFolder, name) + "/"}
 }

@@ -69,7 +69,7 @@ func newAuditor(cfg aws.Config, spec fleet.Spec) *Auditor {
 	return &Auditor{
 		iot:       iot.NewFromConfig(cfg),
 		sagemaker: sagemaker.NewFromConfig(cfg),
-		s3:        s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
+		s3:        activities.NewS3(cfg),
 		spec:      spec,
 		now:       time.Now,
 		pause:     pause,

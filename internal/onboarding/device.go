@@ -55,6 +55,9 @@ func (s *shift) provision(ctx context.Context, line Line, again bool) (report.Ou
 		return outcome, nil
 	}
 	run, err := s.start(ctx, outcome.WorkflowID, line)
+	if err == nil && run.GetType().GetName() != provisionDevice && run.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		run, err = s.start(ctx, outcome.WorkflowID, line) // what excluded it has ended since
+	}
 	if err != nil {
 		return outcome, err
 	}

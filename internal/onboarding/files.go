@@ -39,11 +39,6 @@ func NewFiles(client *s3.Client, at fleet.S3URI, kmsKeyID string) Files {
 	return Files{client, at, kmsKeyID}
 }
 
-// NewS3 is a client for S3 as configured.
-func NewS3(cfg aws.Config) *s3.Client {
-	return s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
-}
-
 // Line is a device of a manifest and the line that it stands on, counted from 1.
 type Line struct {
 	Number int `json:"line"`
@@ -163,7 +158,7 @@ func (f Files) get(ctx context.Context, name string) (text []byte, version strin
 
 // Latest finds the files of the latest onboarding of that name, where Temporal no longer knows it.
 func Latest(ctx context.Context, client *s3.Client, spec fleet.Spec, name string) (fleet.S3URI, error) {
-	all := workflows.OnboardingFiles(spec, name, "")
+	all := workflows.OnboardingsOf(spec, name)
 	prefix := all.Prefix
 	var started []string
 	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &all.Bucket, Prefix: &prefix, Delimiter: aws.String("/")})
@@ -179,5 +174,5 @@ func Latest(ctx context.Context, client *s3.Client, spec fleet.Spec, name string
 	if len(started) == 0 {
 		return fleet.S3URI{}, fmt.Errorf("no onboarding %q of fleet %q has files in %s", name, spec.Name, strings.TrimSuffix(all.String(), "/"))
 	}
-	return workflows.OnboardingFiles(spec, name, slices.Max(started)), nil
+	return fleet.S3URI{Bucket: all.Bucket, Prefix: prefix + slices.Max(started)}, nil
 }

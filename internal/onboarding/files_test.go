@@ -9,12 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
 
+	"edgefleet/activities"
 	"edgefleet/internal/fleet"
 	"edgefleet/internal/localaws"
 	"edgefleet/internal/report"
@@ -29,7 +31,7 @@ func newStore(t *testing.T) *s3.Client {
 	server, err := localaws.Start(localaws.Config{Address: "127.0.0.1:0", CredentialsAddress: "127.0.0.1:0", Buckets: []string{bucket}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
-	return NewS3(aws.Config{
+	return activities.NewS3(aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(server.URL()), Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 	})
@@ -60,9 +62,11 @@ func manifest(lines int) []byte {
 	return b.Bytes()
 }
 
+var day = time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+
 func TestFiles(t *testing.T) {
 	store, spec := newStore(t), testSpec()
-	at := workflows.OnboardingFiles(spec, "first", "20260102T000000.000Z")
+	at := workflows.OnboardingFiles(spec, "first", day)
 	require.Equal(t, "s3://edge-bucket/authorization-files/cameras/_onboarding/first/20260102T000000.000Z", at.String())
 	files := NewFiles(store, at, "")
 	lines := []Line{{2, device(0)}, {3, fleet.Device{Name: "d", Thing: "<thing> & co", CSR: "-----BEGIN…\n"}}, {7, device(5)}}
@@ -91,7 +95,7 @@ func TestFiles(t *testing.T) {
 	latest, err := Latest(t.Context(), store, spec, "first")
 	require.NoError(t, err)
 	require.Equal(t, at, latest)
-	later := NewFiles(store, workflows.OnboardingFiles(spec, "first", "20260102T000000.001Z"), "")
+	later := NewFiles(store, workflows.OnboardingFiles(spec, "first", day.Add(time.Millisecond)), "")
 	require.NoError(t, later.PutPage(t.Context(), 0, lines))
 	latest, err = Latest(t.Context(), store, spec, "first")
 	require.NoError(t, err)
@@ -102,7 +106,7 @@ func TestFiles(t *testing.T) {
 
 // An attempt that was given up, and goes on without knowing it, undoes nothing of what its successor wrote.
 func TestPartsOfTwoAttempts(t *testing.T) {
-	files := NewFiles(newStore(t), workflows.OnboardingFiles(testSpec(), "first", "then"), "")
+	files := NewFiles(newStore(t), workflows.OnboardingFiles(testSpec(), "first", day), "")
 	one, two := []report.Outcome{outcome(1, report.Provisioned)}, []report.Outcome{outcome(1, report.Provisioned), outcome(2, report.Provisioned)}
 	first, err := files.PutPart(t.Context(), 0, one, "")
 	require.NoError(t, err)
@@ -119,7 +123,7 @@ func TestPartsOfTwoAttempts(t *testing.T) {
 
 // Each line of the manifest has an outcome, also where no part tells of it.
 func TestReport(t *testing.T) {
-	files := NewFiles(newStore(t), workflows.OnboardingFiles(testSpec(), "first", "then"), "")
+	files := NewFiles(newStore(t), workflows.OnboardingFiles(testSpec(), "first", day), "")
 	number := 2
 	for page, n := range []int{PageLines, PageLines, 10} {
 		var lines []Line
@@ -172,7 +176,7 @@ func TestSourceCopies(t *testing.T) {
 		checked, err := source.Check(t.Context(), spec)
 		require.NoError(t, err)
 		require.Equal(t, 2*PageLines+1, checked.Devices)
-		files := NewFiles(store, workflows.OnboardingFiles(spec, "first", fmt.Sprint(i)), "")
+		files := NewFiles(store, workflows.OnboardingFiles(spec, "first", day.Add(time.Duration(i)*time.Hour)), "")
 		pages, err := source.Copy(t.Context(), spec, checked, files)
 		require.NoError(t, err)
 		require.Equal(t, 3, pages)
@@ -207,7 +211,7 @@ func TestSourceChanges(t *testing.T) {
 				checked, err := source.Check(t.Context(), spec)
 				require.NoError(t, err)
 				put(name+".csv", later)
-				_, err = source.Copy(t.Context(), spec, checked, NewFiles(store, workflows.OnboardingFiles(spec, "first", how), ""))
+				_, err = source.Copy(t.Context(), spec, checked, NewFiles(store, workflows.OnboardingFiles(spec, "first", day), ""))
 				var invalid fleet.InvalidInput
 				if errors.As(err, &invalid) {
 					require.Equal(t, "bad", how)

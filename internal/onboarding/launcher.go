@@ -3,6 +3,7 @@ package onboarding
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/activities"
 	"edgefleet/internal/quota"
@@ -54,18 +56,34 @@ func (l *Launcher) LaunchDevices(ctx context.Context, in workflows.LaunchInput) 
 	}
 	s.told.Store(&progress)
 	s.progress.Ceiling = l.Lanes.Slowest(workflows.DeviceAPIs(in.Onboarding.Fleet)...)
+	if progress.Unheard {
+		s.doubtful = 2 * s.window()
+	}
 	go s.beat(watching, ctx)
 	if err := s.takeUp(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = nil // as told, nothing has changed
 		}
-		return progress, err
+		return progress, telling(err, progress)
 	}
 	if err := s.run(ctx, activity.GetWorkerStopChannel(ctx), in.For); err != nil && ctx.Err() == nil {
-		return *s.told.Load(), err
+		return *s.told.Load(), telling(err, *s.told.Load())
 	}
 	err := s.flush(context.WithoutCancel(ctx))
-	return *s.told.Load(), err
+	return *s.told.Load(), telling(err, *s.told.Load())
+}
+
+// telling adds to an error how far the shift had come: a failure has no result.
+func telling(err error, progress workflows.Progress) error {
+	var failed *temporal.ApplicationError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	var details activities.ErrorDetails
+	_ = failed.Details(&details) // without them its message says what there is to say
+	return temporal.NewApplicationErrorWithOptions(failed.Message(), failed.Type(), temporal.ApplicationErrorOptions{
+		NonRetryable: failed.NonRetryable(), Details: []any{details, progress},
+	})
 }
 
 // beat tells how far the shift has come, until it ends: also while S3 is slow to answer.
@@ -92,6 +110,7 @@ type shift struct {
 	told     atomic.Pointer[workflows.Progress] // as far as the report's parts say it too
 	files    Files
 	ctx      context.Context // of the watching
+	doubtful int             // so many of the next lines may have been launched already
 
 	pages map[int]*page // those with lines that are open, or to launch
 	open  map[workflows.Place]*watched
@@ -132,10 +151,29 @@ func (s *shift) window() int {
 	return max(least, min(most, int(s.progress.Ceiling*seconds)))
 }
 
-// takeUp watches again what was open.
+// takeUp watches again what was open. One that drains looks for what else was launched, too.
 func (s *shift) takeUp(ctx context.Context) error {
 	open := s.progress.Open
 	s.progress.Open = nil
+	if s.drain && s.progress.Unheard {
+		last, err := s.lastLaunched(ctx)
+		if err != nil {
+			return err
+		}
+		for at := s.progress.Next; at.Page < last.Page || at.Page == last.Page && at.Line < last.Line; {
+			p, err := s.page(ctx, at.Page)
+			if err != nil {
+				return err
+			}
+			if at.Line >= len(p.lines) {
+				at = workflows.Place{Page: at.Page + 1}
+				continue
+			}
+			open = append(open, at) // those between were being launched
+			at.Line++
+		}
+		s.progress.Next, s.progress.Unheard = last, false
+	}
 	for _, at := range open {
 		if err := s.launch(ctx, at, true); err != nil {
 			return err
@@ -144,12 +182,43 @@ func (s *shift) takeUp(ctx context.Context) error {
 	return nil
 }
 
+// lastLaunched is the place after the last line that this onboarding launched, as far as lines from Next on show:
+// it ends where so many in a row as may be under way were not.
+func (s *shift) lastLaunched(ctx context.Context) (workflows.Place, error) {
+	last, at := s.progress.Next, s.progress.Next
+	for not := 0; at.Page < s.in.Pages && not < s.window(); {
+		p, err := s.page(ctx, at.Page)
+		if err != nil {
+			return last, err
+		}
+		if at.Line >= len(p.lines) {
+			at = workflows.Place{Page: at.Page + 1}
+			continue
+		}
+		line := p.lines[at.Line]
+		_, ours := p.outcomes[at.Line]
+		at.Line++
+		if !ours {
+			latest, err := s.latest(ctx, workflows.DeviceWorkflowID(s.in.Fleet.Name, line.Name))
+			if err != nil {
+				return last, err
+			}
+			ours = startedBy(latest, s.in.Files)
+		}
+		if not++; ours {
+			last, not = at, 0
+		}
+	}
+	return last, nil
+}
+
 func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time.Duration) error {
 	beat, holds := time.NewTicker(beatInterval), time.NewTicker(holdInterval)
 	defer beat.Stop()
 	defer holds.Stop()
 	over := time.NewTimer(lasts)
 	defer over.Stop()
+	blind := 0
 	for {
 		for s.mayLaunch() {
 			if err := s.launchNext(ctx); err != nil {
@@ -169,8 +238,13 @@ func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time
 				return err
 			}
 		case <-holds.C:
-			if err := s.findHeld(ctx); err != nil {
+			switch err := s.findHeld(ctx); {
+			case err == nil:
+				blind = 0
+			case blind == mostBlind:
 				return err
+			default:
+				blind++
 			}
 		case <-ctx.Done():
 			return nil
@@ -206,7 +280,12 @@ func (s *shift) launchNext(ctx context.Context) error {
 		return nil
 	}
 	s.progress.Next.Line++
-	return s.launch(ctx, at, s.progress.Unheard)
+	again := s.progress.Unheard
+	if again {
+		s.doubtful--
+		s.progress.Unheard = s.doubtful > 0
+	}
+	return s.launch(ctx, at, again)
 }
 
 func (s *shift) page(ctx context.Context, n int) (*page, error) {
@@ -244,7 +323,7 @@ func (s *shift) launch(ctx context.Context, at workflows.Place, again bool) erro
 	go func() {
 		outcome, err := known, error(nil)
 		if !told {
-			outcome, err = s.provision(watching, w.line, again)
+			outcome, err = s.persist(watching, w.line, again)
 		}
 		select {
 		case s.ended <- ended{at, outcome, err}:
@@ -252,6 +331,31 @@ func (s *shift) launch(ctx context.Context, at workflows.Place, again bool) erro
 		}
 	}()
 	return nil
+}
+
+// What passes with one device fails the shift, and with it the watching of all others, only when it lasts.
+const (
+	triesPerDevice = 4
+	firstPause     = 500 * time.Millisecond
+	mostBlind      = 5 // looks for held runs, one after the other, that failed
+)
+
+// persist provisions a device, and tries it again after an error that says nothing about it.
+func (s *shift) persist(ctx context.Context, line Line, again bool) (outcome report.Outcome, err error) {
+	wait := firstPause
+	for try := 1; ; try++ {
+		outcome, err = s.provision(ctx, line, again || try > 1)
+		var failed *temporal.ApplicationError
+		if err == nil || try == triesPerDevice || errors.As(err, &failed) && failed.NonRetryable() {
+			return outcome, err
+		}
+		select {
+		case <-ctx.Done():
+			return outcome, err
+		case <-time.After(wait):
+		}
+		wait *= 2
+	}
 }
 
 // note takes in what became of a device.

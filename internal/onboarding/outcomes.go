@@ -40,10 +40,12 @@ func (s *shift) count(o report.Outcome) {
 		return // those that were under way when the line stopped say nothing of how it is after that
 	}
 	permanent := ""
-	if activities.IsPermanent(o.ErrorType) {
+	// Also of a type that is retried: the run has ended, or is held, because that did not help. Without a step it
+	// was refused for what somebody else does to the device.
+	if activities.IsErrorType(o.ErrorType) && o.Step != "" {
 		permanent = o.ErrorType + " at " + o.Step
 	}
-	if canary && !s.drain && o.State != report.Provisioned && s.progress.Stopped == "" {
+	if canary && o.State != report.Provisioned && s.progress.Stopped == "" {
 		s.progress.Stopped = fmt.Sprintf("the canary %s ended %s", o.Device, failure(o))
 	}
 	recent := append(s.progress.Recent, permanent)

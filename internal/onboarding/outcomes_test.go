@@ -3,6 +3,7 @@ package onboarding
 import (
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,8 +38,14 @@ func TestStopInARow(t *testing.T) {
 	require.Contains(t, stopped, "cam-"+strconv.Itoa(number)+": AWS said no")
 	require.Equal(t, stopped, s.counted(denied), "the first word stays")
 
-	require.Empty(t, newShift(workflows.StopRule{InARow: 2}).counted(activities.Throttled, activities.Throttled, activities.Unavailable, activities.Unavailable, "Canceled", "Canceled"),
-		"what retrying mends, or people do, stops nothing")
+	require.Empty(t, newShift(workflows.StopRule{InARow: 2}).counted("Canceled", "Canceled", "Terminated", "Terminated"), "what people do stops nothing")
+	require.Contains(t, newShift(workflows.StopRule{InARow: 2}).counted(activities.NotYetEffective, activities.NotYetEffective), "2 devices in a row",
+		"retrying has not mended it")
+	s = newShift(workflows.StopRule{InARow: 2})
+	for range 5 {
+		s.count(exclude(report.Outcome{}, nil, time.Now()))
+	}
+	require.Empty(t, s.progress.Stopped, "what is done to these devices says nothing of the others")
 	s = newShift(workflows.StopRule{InARow: 2})
 	s.counted(denied)
 	s.count(report.Outcome{State: report.AlreadyProvisioned})

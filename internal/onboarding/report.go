@@ -24,6 +24,7 @@ type Report struct {
 	fleet string
 	pages int
 	next  workflows.Place // the first line that was not launched
+	seen  snapshot
 	// later is what became of devices, by name, that the parts leave open.
 	later map[string]later
 }
@@ -52,8 +53,12 @@ func (f Files) CountPages(ctx context.Context) (n int, err error) {
 	}
 }
 
-// parallelLooks is how many runs are asked for at a time.
-const parallelLooks = 16
+const (
+	parallelLooks = 16 // runs that are asked for at a time
+	// mostMissed is how many lines in a row without a run of the onboarding's end the looking, where nobody has said
+	// how far it came: more than may be under way.
+	mostMissed = 2 * PageLines
+)
 
 // LookAgain asks Temporal what has become of the devices that were held, or under way, when the
 // onboarding last saw them.
@@ -61,6 +66,7 @@ func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelLooks)
 	var mu sync.Mutex
+	missed := 0
 	for o, err := range r.Outcomes(ctx) {
 		if err != nil {
 			return errors.Join(err, group.Wait())
@@ -68,10 +74,22 @@ func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 		if o.State != report.Held && o.State != report.Running || o.WorkflowID == "" {
 			continue
 		}
+		mu.Lock()
+		if missed >= mostMissed && o.State == report.Running {
+			r.next = workflows.Place{} // of the pages to come
+			o.State, o.WorkflowID = report.NotStarted, ""
+			r.later[o.Device] = later{report.Running, o}
+			mu.Unlock()
+			continue
+		}
+		mu.Unlock()
 		group.Go(func() error {
 			now, err := r.lookAt(groupCtx, c, o)
 			mu.Lock()
 			defer mu.Unlock()
+			if missed++; now.State != report.NotStarted {
+				missed = 0
+			}
 			r.later[o.Device] = later{o.State, now}
 			return err
 		})
@@ -144,7 +162,7 @@ func stateIn(info *workflow.WorkflowExecutionInfo) (said workflows.State) {
 func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] {
 	return func(yield func(report.Outcome, error) bool) {
 		for n := range r.pages {
-			outcomes, err := r.page(ctx, n)
+			outcomes, err := r.read(ctx, n)
 			if err != nil {
 				yield(report.Outcome{}, err)
 				return
@@ -159,6 +177,18 @@ func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] 
 			}
 		}
 	}
+}
+
+// read is a page as it was when it was first read.
+func (r *Report) read(ctx context.Context, n int) ([]report.Outcome, error) {
+	if r.seen.has(n) {
+		return r.seen.read(n)
+	}
+	outcomes, err := r.page(ctx, n)
+	if err == nil {
+		err = r.seen.add(outcomes)
+	}
+	return outcomes, err
 }
 
 // page is what became of the lines of a page. Those that no part tells of are under way, or to come.
