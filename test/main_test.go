@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -101,6 +102,9 @@ func (s *stack) useAWS(url string) {
 		Region:       devstack.Region,
 		BaseEndpoint: &url,
 		Credentials:  credentials.NewStaticCredentialsProvider("test", "test", ""),
+		Retryer: func() aws.Retryer { // beside workers that use the quotas up
+			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 20 })
+		},
 	}
 	s.iot = iot.NewFromConfig(cfg)
 	s.sagemaker = sagemaker.NewFromConfig(cfg)

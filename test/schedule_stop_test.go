@@ -171,7 +171,7 @@ func TestScheduleBadInput(t *testing.T) {
 		"all at once":  {create("w", "--manifests", "wrong", "--cron", "61 25 * * *", "--time-zone", "x", "--canary", "0%", "--jitter", "-1s"), 2, []string{"--manifests", "minute", "hour", "--time-zone", "--canary", "--jitter", "6 problems"}},
 		"not there":    {[]string{"schedule", "pause", "nobody"}, 1, []string{"no schedule", "nobody", "starter schedule list"}},
 		"backfill":     {[]string{"schedule", "backfill", "nobody", "--from", "2026-01-02", "--to", "2026-01-01"}, 2, []string{"--to", "not after"}},
-		"no command":   {[]string{"schedule"}, 2, []string{"create, list"}},
+		"no command":   {[]string{"schedule"}, 2, []string{"create, update"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := s.starter(t, test.args...)

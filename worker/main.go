@@ -112,8 +112,9 @@ func run(ctx context.Context, log *zap.Logger) error {
 	w.RegisterWorkflow(workflows.ExpandFleet)
 	steps := activities.New(cfg, os.Getenv("EDGEFLEET_ROOT_CA_URL"), lanes)
 	w.RegisterActivity(steps)
-	w.RegisterActivity(&onboarding.Expander{Temporal: c, S3: activities.NewS3(cfg), Activities: steps})
-	w.RegisterActivity(&onboarding.Launcher{Temporal: c, S3: activities.NewS3(cfg), Activities: steps, Lanes: lanes})
+	s3 := activities.NewS3(lanes.Limit(cfg))
+	w.RegisterActivity(&onboarding.Expander{Temporal: c, S3: s3, Activities: steps})
+	w.RegisterActivity(&onboarding.Launcher{Temporal: c, S3: s3, Activities: steps, Lanes: lanes})
 	// The quotas are shared out on a queue of their own: whatever waits for its share cannot keep it waiting.
 	sharing := worker.New(c, workflows.ShareTaskQueue, worker.Options{OnFatalError: failed, LocalActivityWorkerOnly: true})
 	sharing.RegisterWorkflow(workflows.QuotaShares)

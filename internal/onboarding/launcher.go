@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
@@ -55,7 +56,7 @@ func (l *Launcher) LaunchDevices(ctx context.Context, in workflows.LaunchInput) 
 		pages: map[int]*page{}, open: map[workflows.Place]*watched{}, ended: make(chan ended),
 	}
 	s.told.Store(&progress)
-	s.progress.Ceiling = l.Lanes.Slowest(workflows.DeviceAPIs(in.Onboarding.Fleet)...)
+	s.progress.Ceiling = s.ceiling()
 	if progress.Unheard {
 		s.doubtful = 2 * s.window()
 	}
@@ -138,6 +139,9 @@ type ended struct {
 	err     error // of the watching; nothing is known of the run
 }
 
+// ceiling is how many devices a second the quotas allow.
+func (s *shift) ceiling() float64 { return s.Lanes.Slowest(workflows.DeviceAPIs(s.in.Fleet)...) }
+
 // window is how many runs may be under way: enough to keep the slowest API busy while a device is at
 // any of its steps.
 func (s *shift) window() int {
@@ -149,67 +153,6 @@ func (s *shift) window() int {
 		return unlimited
 	}
 	return max(least, min(most, int(s.progress.Ceiling*seconds)))
-}
-
-// takeUp watches again what was open. One that drains looks for what else was launched, too.
-func (s *shift) takeUp(ctx context.Context) error {
-	open := s.progress.Open
-	s.progress.Open = nil
-	if s.drain && s.progress.Unheard {
-		last, err := s.lastLaunched(ctx)
-		if err != nil {
-			return err
-		}
-		for at := s.progress.Next; at.Page < last.Page || at.Page == last.Page && at.Line < last.Line; {
-			p, err := s.page(ctx, at.Page)
-			if err != nil {
-				return err
-			}
-			if at.Line >= len(p.lines) {
-				at = workflows.Place{Page: at.Page + 1}
-				continue
-			}
-			open = append(open, at) // those between were being launched
-			at.Line++
-		}
-		s.progress.Next, s.progress.Unheard = last, false
-	}
-	for _, at := range open {
-		if err := s.launch(ctx, at, true); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lastLaunched is the place after the last line that this onboarding launched, as far as lines from Next on show:
-// it ends where so many in a row as may be under way were not.
-func (s *shift) lastLaunched(ctx context.Context) (workflows.Place, error) {
-	last, at := s.progress.Next, s.progress.Next
-	for not := 0; at.Page < s.in.Pages && not < s.window(); {
-		p, err := s.page(ctx, at.Page)
-		if err != nil {
-			return last, err
-		}
-		if at.Line >= len(p.lines) {
-			at = workflows.Place{Page: at.Page + 1}
-			continue
-		}
-		line := p.lines[at.Line]
-		_, ours := p.outcomes[at.Line]
-		at.Line++
-		if !ours {
-			latest, err := s.latest(ctx, workflows.DeviceWorkflowID(s.in.Fleet.Name, line.Name))
-			if err != nil {
-				return last, err
-			}
-			ours = startedBy(latest, s.in.Files)
-		}
-		if not++; ours {
-			last, not = at, 0
-		}
-	}
-	return last, nil
 }
 
 func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time.Duration) error {
@@ -234,6 +177,7 @@ func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time
 				return err
 			}
 		case <-beat.C:
+			s.progress.Ceiling = s.ceiling() // the quotas may have changed
 			if err := s.flush(ctx); err != nil {
 				return err
 			}
@@ -292,11 +236,18 @@ func (s *shift) page(ctx context.Context, n int) (*page, error) {
 	if p := s.pages[n]; p != nil {
 		return p, nil
 	}
-	lines, err := s.files.Page(ctx, n)
-	if err != nil {
-		return nil, err
+	var lines []Line
+	var told []report.Outcome
+	var version string
+	err := lasting(ctx, func(int) (err error) {
+		if lines, err = s.files.Page(ctx, n); err == nil {
+			told, version, err = s.files.Part(ctx, n)
+		}
+		return err
+	})
+	if errors.Is(err, errMissing) {
+		return nil, temporal.NewNonRetryableApplicationError(err.Error()+". What to do: somebody has removed the onboarding's files; cancel it, and run the manifest again", activities.NotFound, nil, activities.ErrorDetails{})
 	}
-	told, version, err := s.files.Part(ctx, n)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +274,10 @@ func (s *shift) launch(ctx context.Context, at workflows.Place, again bool) erro
 	go func() {
 		outcome, err := known, error(nil)
 		if !told {
-			outcome, err = s.persist(watching, w.line, again)
+			err = lasting(watching, func(try int) (err error) {
+				outcome, err = s.provision(watching, w.line, again || try > 1)
+				return err
+			})
 		}
 		select {
 		case s.ended <- ended{at, outcome, err}:
@@ -333,29 +287,32 @@ func (s *shift) launch(ctx context.Context, at workflows.Place, again bool) erro
 	return nil
 }
 
-// What passes with one device fails the shift, and with it the watching of all others, only when it lasts.
+// What passes fails the shift, and with it the watching of all devices, only when it lasts.
 const (
-	triesPerDevice = 4
-	firstPause     = 500 * time.Millisecond
-	mostBlind      = 5 // looks for held runs, one after the other, that failed
+	mostTries  = 4
+	firstPause = 500 * time.Millisecond
+	mostBlind  = 5 // looks for held runs, one after the other, that failed
 )
 
-// persist provisions a device, and tries it again after an error that says nothing about it.
-func (s *shift) persist(ctx context.Context, line Line, again bool) (outcome report.Outcome, err error) {
-	wait := firstPause
-	for try := 1; ; try++ {
-		outcome, err = s.provision(ctx, line, again || try > 1)
-		var failed *temporal.ApplicationError
-		if err == nil || try == triesPerDevice || errors.As(err, &failed) && failed.NonRetryable() {
-			return outcome, err
+// lasting tries again what failed with an error of AWS or Temporal that passes; the tries count from 1.
+func lasting(ctx context.Context, do func(try int) error) error {
+	for try, wait := 1, firstPause; ; try, wait = try+1, 2*wait {
+		err := do(try)
+		if err == nil || try == mostTries || !passes(err) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return outcome, err
+			return err
 		case <-time.After(wait):
 		}
-		wait *= 2
 	}
+}
+
+func passes(err error) bool {
+	var aws *temporal.ApplicationError
+	var said serviceerror.ServiceError
+	return errors.As(err, &aws) && !aws.NonRetryable() || errors.As(err, &said)
 }
 
 // note takes in what became of a device.
@@ -394,11 +351,16 @@ func (s *shift) flush(ctx context.Context) error {
 			for _, i := range slices.Sorted(maps.Keys(p.outcomes)) {
 				outcomes = append(outcomes, p.outcomes[i])
 			}
-			version, err := s.files.PutPart(ctx, n, outcomes, p.version)
+			err := lasting(ctx, func(int) (err error) {
+				version, err := s.files.PutPart(ctx, n, outcomes, p.version)
+				if err == nil {
+					p.version, p.dirty = version, false
+				}
+				return err
+			})
 			if err != nil {
 				return err
 			}
-			p.version, p.dirty = version, false
 		}
 		if !inUse[n] {
 			delete(s.pages, n)

@@ -25,8 +25,8 @@ type Report struct {
 	pages int
 	next  workflows.Place // the first line that was not launched
 	seen  snapshot
-	// later is what became of devices, by name, that the parts leave open.
-	later map[string]later
+	mu    sync.Mutex
+	later map[string]later // what became of devices, by name, that the parts leave open
 }
 
 // later is what has become of a device since the onboarding last saw it.
@@ -65,8 +65,7 @@ const (
 func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelLooks)
-	var mu sync.Mutex
-	missed := 0
+	missed := 0 // mu guards it, too
 	for o, err := range r.Outcomes(ctx) {
 		if err != nil {
 			return errors.Join(err, group.Wait())
@@ -74,19 +73,19 @@ func (r *Report) LookAgain(ctx context.Context, c client.Client) error {
 		if o.State != report.Held && o.State != report.Running || o.WorkflowID == "" {
 			continue
 		}
-		mu.Lock()
+		r.mu.Lock()
 		if missed >= mostMissed && o.State == report.Running {
 			r.next = workflows.Place{} // of the pages to come
 			o.State, o.WorkflowID = report.NotStarted, ""
 			r.later[o.Device] = later{report.Running, o}
-			mu.Unlock()
+			r.mu.Unlock()
 			continue
 		}
-		mu.Unlock()
+		r.mu.Unlock()
 		group.Go(func() error {
 			now, err := r.lookAt(groupCtx, c, o)
-			mu.Lock()
-			defer mu.Unlock()
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			if missed++; now.State != report.NotStarted {
 				missed = 0
 			}
@@ -168,15 +167,22 @@ func (r *Report) Outcomes(ctx context.Context) iter.Seq2[report.Outcome, error] 
 				return
 			}
 			for _, o := range outcomes {
-				if later, has := r.later[o.Device]; has {
-					o = later.now
-				}
-				if !yield(o, nil) {
+				if !yield(r.latest(o), nil) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// latest is the outcome as LookAgain found it.
+func (r *Report) latest(o report.Outcome) report.Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if later, has := r.later[o.Device]; has {
+		return later.now
+	}
+	return o
 }
 
 // read is a page as it was when it was first read.
