@@ -80,6 +80,8 @@ type Record struct {
 	RunID          string         `json:"runId,omitempty"`    // the run that wrote the record
 	CreatedAt      time.Time      `json:"createdAt,omitzero"` // when it did
 	ProvenAt       time.Time      `json:"provenAt,omitzero"`  // when the certificate fetched credentials; with keys: device only the device can
+	// RetractedAt is when a decommission began, of which there is no end: the device is not provisioned.
+	RetractedAt time.Time `json:"retractedAt,omitzero"`
 }
 
 // object is what a bundle holds under one name.
@@ -144,9 +146,13 @@ func (a *Activities) getRecord(ctx context.Context, b Bundle) (Record, error) {
 }
 
 // ProvenRecord reads the record of a device's bundle, which is there once the device is provisioned. The
-// error is one that IsNotThere tells when it is not.
+// error is one that IsNotThere tells when it is not, or no longer.
 func (a *Activities) ProvenRecord(ctx context.Context, b Bundle) (Record, error) {
-	return a.getRecord(ctx, b)
+	r, err := a.getRecord(ctx, b)
+	if err == nil && !r.RetractedAt.IsZero() {
+		return Record{}, errMissing
+	}
+	return r, err
 }
 
 // IsNotThere tells the error of reading what is not there.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
@@ -134,6 +135,25 @@ func (a *Activities) certificatesOfThing(ctx context.Context, thing, policy stri
 		}
 	}
 	return ids, nil
+}
+
+// RetractInput is what RetractRecord needs.
+type RetractInput struct {
+	Bundle Bundle `json:"bundle"`
+}
+
+// RetractRecord has a device's record say that the device is no longer provisioned, before anything else of it goes.
+// The record itself goes last, since it says what there is.
+func (a *Activities) RetractRecord(ctx context.Context, in RetractInput) error {
+	record, err := a.getRecord(ctx, in.Bundle)
+	if errors.Is(err, errMissing) || IsType(err, StateConflict) || err == nil && !record.RetractedAt.IsZero() {
+		return nil // it proves nothing
+	}
+	if err != nil {
+		return err
+	}
+	record.RetractedAt = time.Now().UTC().Truncate(time.Millisecond)
+	return a.putRecord(ctx, in.Bundle, record)
 }
 
 // RemoveBundleInput is what RemoveBundle needs.

@@ -184,3 +184,40 @@ func TestDecommission(t *testing.T) {
 		})
 	}
 }
+
+// A device whose decommission began no longer counts as provisioned, though its record is there yet; proven again,
+// it does.
+func TestRetractRecord(t *testing.T) {
+	a := proving(t)
+	retract := func() error {
+		_, err := run[any](a, a.RetractRecord, RetractInput{a.bundle()})
+		return err
+	}
+	require.NoError(t, retract(), "there is none")
+	_, err := a.prove(thisRun)
+	require.NoError(t, err)
+	proven, err := a.ProvenRecord(t.Context(), a.bundle())
+	require.NoError(t, err)
+
+	require.NoError(t, retract())
+	_, err = a.ProvenRecord(t.Context(), a.bundle())
+	require.True(t, IsNotThere(err))
+	first, err := a.getRecord(t.Context(), a.bundle())
+	require.NoError(t, err)
+	require.False(t, first.RetractedAt.IsZero())
+	require.NoError(t, retract(), "another decommission goes on")
+	second, err := a.getRecord(t.Context(), a.bundle())
+	require.NoError(t, err)
+	require.Equal(t, first, second)
+	require.Equal(t, []string{a.certificate.ID}, a.find().Certificates)
+
+	proof, err := a.prove(otherRun)
+	require.NoError(t, err)
+	require.Equal(t, Created, proof.Record)
+	again, err := a.ProvenRecord(t.Context(), a.bundle())
+	require.NoError(t, err)
+	require.Equal(t, proven.CertificateID, again.CertificateID)
+
+	require.NoError(t, a.put(t.Context(), a.bundle(), recordFile, []byte("x"), thisRun, false))
+	require.NoError(t, retract(), "one that cannot be read proves nothing")
+}

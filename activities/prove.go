@@ -55,6 +55,8 @@ func (a *Activities) ProveDevice(ctx context.Context, in ProveInput) (Proof, err
 	case earlier.CertificateID != in.Record.CertificateID:
 		return Proof{}, failed(StateConflict, "writing "+in.Bundle.uri(recordFile),
 			"it is there and names certificate %s. `starter decommission` clears what is left of the device", earlier.CertificateID)
+	case !earlier.RetractedAt.IsZero(): // a decommission did not get far
+		proof.Record = Created
 	case earlier.RunID == in.Run:
 		proof.Record = Created
 		return proof, nil

@@ -59,7 +59,7 @@ func DecommissionDevice(ctx workflow.Context, in DecommissionInput) (Decommissio
 	if err != nil {
 		return DecommissionResult{}, err
 	}
-	for _, remove := range []func(workflow.Context) error{d.deregister, d.retireCertificates, d.deleteThing, d.removeBundle} {
+	for _, remove := range []func(workflow.Context) error{d.retractRecord, d.deregister, d.retireCertificates, d.deleteThing, d.removeBundle} {
 		if err := remove(ctx); err != nil { // a cancellation: what is gone stays gone
 			return DecommissionResult{}, err
 		}
@@ -94,6 +94,22 @@ func (d *decommission) remove(ctx workflow.Context, step, kind, name string, att
 		d.result.Left = append(d.result.Left, Leftover{step, kind, name, why})
 	default:
 		d.result.Removals = append(d.result.Removals, Removed{step, kind, name, result})
+	}
+	return nil
+}
+
+// retractRecord comes first: what is half gone must not pass for provisioned.
+func (d *decommission) retractRecord(ctx workflow.Context) error {
+	if workflow.GetVersion(ctx, "RetractRecord", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return nil
+	}
+	_, err := call[struct{}](ctx, removalOptions("record of "+d.in.Device, attemptTimeout), do.RetractRecord, activities.RetractInput{Bundle: d.bundle})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		_, why := explain(err)
+		d.result.Left = append(d.result.Left, Leftover{"RetractRecord", "record", d.bundle.Location.String(), why})
 	}
 	return nil
 }
