@@ -11,12 +11,14 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go/logging"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
+	sdktemporal "go.temporal.io/sdk/temporal"
 
 	"edgefleet/activities"
 	"edgefleet/internal/connect"
@@ -27,10 +29,22 @@ import (
 // Temporal does.
 func awsConfig(ctx context.Context) (aws.Config, error) {
 	cfg, err := activities.LoadAWSConfig(ctx)
+	cfg.Logger = logging.Nop{} // what matters comes as an error
 	cfg.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 8 })
 	}
 	return cfg, err
+}
+
+// ownCall tells an error of AWS as that of a call by this command, with the credentials of whoever typed it: the
+// advice is meant for a worker's.
+func ownCall(err error) error {
+	var said *sdktemporal.ApplicationError
+	if !errors.As(err, &said) {
+		return err
+	}
+	advice := strings.NewReplacer("the worker's AWS credentials", "your AWS credentials", "its IAM policy", "your IAM policy", "it is retried; if it lasts", "if it lasts")
+	return errors.New(strings.TrimSuffix(advice.Replace(said.Message()), "."))
 }
 
 // workerPatience is how long a worker that is starting gets to begin polling or to take a run.

@@ -31,7 +31,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) int {
-	app := &app{out: os.Stdout, errs: os.Stderr, color: isTerminal(os.Stdout)}
+	app := &app{out: os.Stdout, errs: os.Stderr, color: isColored(os.Stdout)}
 	root := app.command()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

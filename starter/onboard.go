@@ -54,7 +54,7 @@ func (a *app) onboardCommand() *cobra.Command {
 func (f onboardFlags) check() error {
 	bad := checkOnFailure(f.onFailure)
 	if f.name != "" {
-		if err := fleet.DeviceName.Check(f.name); err != nil {
+		if err := fleet.OnboardingName.Check(f.name); err != nil {
 			bad = append(bad, fleet.Problem{Source: "--name", Reason: err.Error()})
 		}
 	}
@@ -91,7 +91,7 @@ func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) erro
 	source := onboarding.NewSource(manifest, s3)
 	checked, err := source.Check(ctx, spec)
 	if err != nil {
-		return err
+		return nothingStarted(err)
 	}
 	now := time.Now()
 	name := f.name
@@ -115,7 +115,7 @@ func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) erro
 	at := workflows.OnboardingFiles(spec, name, now)
 	pages, err := source.Copy(ctx, spec, checked, onboarding.NewFiles(s3, at, spec.KMSKeyID))
 	if err != nil {
-		return err
+		return nothingStarted(err)
 	}
 	in := workflows.OnboardInput{
 		Fleet: spec, Name: name, Manifest: manifest, SHA256: checked.SHA256, Files: at,
@@ -132,6 +132,14 @@ func (a *app) onboard(ctx context.Context, manifest string, f onboardFlags) erro
 		return err
 	}
 	return a.watchOnboarding(ctx, t, run, joined, f.noWait)
+}
+
+// nothingStarted says so where AWS refused, or the manifest changed, before the onboarding was started.
+func nothingStarted(err error) error {
+	if errors.As(err, &fleet.InvalidInput{}) {
+		return err // is told with that
+	}
+	return fmt.Errorf("%w. Nothing was started", ownCall(err))
 }
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)

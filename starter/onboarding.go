@@ -119,7 +119,7 @@ func (a *app) steerCommand(decision, short string) *cobra.Command {
 
 func checkOnboardingName(fleetName, name string) error {
 	var bad fleet.InvalidInput
-	if err := fleet.DeviceName.Check(name); err != nil {
+	if err := fleet.OnboardingName.Check(name); err != nil {
 		bad = fleet.InvalidInput{{Source: "NAME", Reason: err.Error()}}
 	}
 	return allProblems(checkStatusInput(fleetName, nil), bad.OrNil())
@@ -237,7 +237,7 @@ func (a *app) printOnboarding(s onboardingStatus) {
 	}
 	fmt.Fprintf(a.out, "%s: %s after %s  (run %s)\n", s.WorkflowID, s.State, duration(took), s.RunID)
 	if s.Why != "" {
-		fmt.Fprintf(a.out, "\n%s\n", s.Why)
+		fmt.Fprintf(a.out, "\nWhy: %s\n", s.Why)
 	}
 	if s.Retrying != "" {
 		fmt.Fprintf(a.out, "\nIt is being tried again: %s\n", s.Retrying)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -85,7 +86,7 @@ func (a *app) newOnboardingView(s onboardingStatus) onboardingView {
 	switch {
 	case a.json:
 		return silentView{}
-	case isTerminal(a.out):
+	case isInteractive(a.out):
 		return newBarView(a, s)
 	}
 	return &lineView{app: a}
@@ -122,23 +123,35 @@ func (p *pace) perSecond() float64 {
 	return 0
 }
 
-// line is the onboarding's progress in words.
-func (p *pace) line(s onboardingStatus) string {
-	text := fmt.Sprintf("%d/%d done, %d held, %d failed, %d in flight, %.1f devices/s",
-		s.Counts.Provisioned+s.Counts.Already, s.Devices, s.Counts.Held, s.Counts.Failed, s.InFlight, p.perSecond())
+// counted is what became of the devices so far.
+func counted(s onboardingStatus) string {
+	return fmt.Sprintf("%d/%d done, %d held, %d failed, %d in flight",
+		s.Counts.Provisioned+s.Counts.Already, s.Devices, s.Counts.Held, s.Counts.Failed, s.InFlight)
+}
+
+// speed is the pace against the ceiling, and the time that is left at it.
+func (p *pace) speed(s onboardingStatus) string {
+	rate := p.perSecond()
+	text := fmt.Sprintf("%.1f devices/s", rate)
 	if s.Ceiling > 0 {
 		text += fmt.Sprintf(" of %g", s.Ceiling)
 	}
-	switch rate := p.perSecond(); {
+	switch {
 	case s.State != workflows.Running:
 		text += ", " + string(s.State)
-	case s.Retrying != "":
-		text += ", trying again: " + s.Retrying
-	case rate > 0:
+	case s.Retrying == "" && rate > 0:
 		left := time.Duration(float64(s.Devices-s.Counts.Ended()) / rate * float64(time.Second))
 		text += ", " + left.Round(time.Second).String() + " left"
 	}
 	return text
+}
+
+// trouble is what keeps an onboarding that runs from launching.
+func trouble(s onboardingStatus) string {
+	if s.State != workflows.Running || s.Retrying == "" {
+		return ""
+	}
+	return ", trying again: " + s.Retrying
 }
 
 type lineView struct {
@@ -155,7 +168,7 @@ func (v *lineView) show(s onboardingStatus) {
 	if now.Sub(v.told) < onboardingLineInterval && !final {
 		return
 	}
-	if line := v.pace.line(s); line != v.last {
+	if line := counted(s) + ", " + v.pace.speed(s) + trouble(s); line != v.last {
 		fmt.Fprintln(v.out, line)
 		v.told, v.last = now, line
 	}
@@ -167,23 +180,30 @@ type barView struct {
 	progress *mpb.Progress
 	bar      *mpb.Bar
 	pace     pace
-	text     atomic.Pointer[string] // the bar is drawn by another goroutine
+	drawn    atomic.Pointer[barText] // by another goroutine
 	ended    bool
 }
 
+// barText is what stands beside the bar, and below it.
+type barText struct{ beside, below string }
+
 func newBarView(a *app, s onboardingStatus) *barView {
-	v := &barView{progress: mpb.New(mpb.WithOutput(a.out), mpb.WithWidth(40), mpb.WithRefreshRate(watchInterval))}
-	v.text.Store(new(string))
-	v.bar = v.progress.AddBar(int64(s.Devices),
+	v := &barView{progress: mpb.New(mpb.WithOutput(a.out), mpb.WithWidth(36), mpb.WithRefreshRate(watchInterval))}
+	v.drawn.Store(&barText{})
+	below := mpb.BarFillerFunc(func(w io.Writer, terminal decor.Statistics) error {
+		text := []rune(v.drawn.Load().below)
+		_, err := fmt.Fprintln(w, string(text[:min(len(text), terminal.AvailableWidth)]))
+		return err
+	})
+	v.bar = v.progress.AddBar(int64(s.Devices), mpb.BarExtender(below, false),
 		mpb.PrependDecorators(decor.NewPercentage("%d")),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *v.text.Load() })))
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return v.drawn.Load().beside })))
 	return v
 }
 
 func (v *barView) show(s onboardingStatus) {
 	v.pace.add(s.Counts.Ended(), time.Now())
-	text := v.pace.line(s)
-	v.text.Store(&text)
+	v.drawn.Store(&barText{v.pace.speed(s), counted(s) + trouble(s)})
 	v.bar.SetCurrent(int64(s.Counts.Ended()))
 }
 

@@ -11,7 +11,13 @@ import (
 	"golang.org/x/term"
 )
 
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" }
+// isColored tells whether what is written to f may have colours.
+func isColored(f *os.File) bool { return isInteractive(f) && os.Getenv("NO_COLOR") == "" }
+
+// isInteractive tells whether f is a terminal on which what was written can be written over.
+func isInteractive(f *os.File) bool {
+	return term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
 
 // printJSON writes v to stdout.
 func (a *app) printJSON(v any) error {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -52,11 +51,11 @@ func (a *app) report(ctx context.Context, name, fleetName, file, format string) 
 	client := activities.NewS3(cfg)
 	heading, r, err := a.findReport(ctx, client, name, fleetName, file)
 	if err != nil {
-		return err
+		return ownCall(err)
 	}
 	summary, err := report.Summarize(r.Outcomes(ctx))
 	if err != nil {
-		return err
+		return ownCall(err)
 	}
 	out := bufio.NewWriter(a.out)
 	switch format {

@@ -117,9 +117,9 @@ func checkManifests(ctx context.Context, in workflows.ExpandInput) error {
 	found, err := onboarding.ListManifests(ctx, activities.NewS3(cfg), at)
 	switch {
 	case activities.IsType(err, activities.NotFound), activities.IsType(err, activities.InvalidInput):
-		return fleet.InvalidInput{{Source: "--manifests", Reason: err.Error()}}
+		return fleet.InvalidInput{{Source: "--manifests", Reason: ownCall(err).Error()}}
 	case err != nil:
-		return fmt.Errorf("--manifests: %w", err)
+		return fmt.Errorf("--manifests: %w", ownCall(err))
 	case at.One() && len(found) == 0:
 		return fleet.InvalidInput{{Source: "--manifests", Reason: fmt.Sprintf("there is no object %s; a prefix ends with a slash: %s/", at, at)}}
 	}

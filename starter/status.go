@@ -29,10 +29,14 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show where devices stand, one device step by step, or an onboarding",
 		Args:  cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 2 {
+			if len(args) == 2 || len(args) == 1 && args[0] == "onboarding" {
+				if len(args) == 1 {
+					a.running = false
+					return errors.New("status onboarding needs a NAME; `starter onboarding list` shows all")
+				}
 				if args[0] != "onboarding" {
 					a.running = false
-					return fmt.Errorf("status takes one DEVICE, or onboarding NAME")
+					return errors.New("status takes one DEVICE, or onboarding NAME")
 				}
 				return a.showOnboarding(cmd.Context(), fleetName, args[1], watch)
 			}

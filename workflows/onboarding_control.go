@@ -139,8 +139,9 @@ func OnboardingAdvice(s OnboardStatus) string {
 	if s.State == Paused {
 		return "`starter onboarding resume " + name + "` goes on, `starter onboarding cancel " + name + "` ends it."
 	}
-	return "mend the cause, then `starter onboarding resume " + name + "` (or send the update `resume`) goes on with the lines that are left. " +
-		"Devices that failed meanwhile are done by running the same manifest again: what is provisioned is skipped. `starter onboarding cancel " + name + "` ends it."
+	return "mend the cause, then `starter resume --fleet " + s.Fleet + " --all --reason …` has the devices that are held and the onboarding go on. " +
+		"`starter onboarding resume " + name + "`, or the update `resume`, goes on with the lines that are left only, and `starter onboarding cancel " + name +
+		"` ends it. Devices that failed are done by running the same manifest again: what is provisioned is skipped."
 }
 
 // OnboardingWorkflowID is the workflow id of an onboarding.

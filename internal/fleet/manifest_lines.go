@@ -134,6 +134,9 @@ func (l *manifestLines) cause(err error) error {
 	case !l.gzipped || err == io.EOF || err == io.ErrNoProgress:
 		return err
 	case err == io.ErrUnexpectedEOF:
+		if l.number > 0 {
+			where += " (or something else follows it)"
+		}
 		return unreadableInput("the gzip data is cut short, " + where)
 	}
 	return unreadableInput(fmt.Sprintf("the gzip data is damaged, %s: %s", where, err))

@@ -195,9 +195,9 @@ func TestReadManifestRefuses(t *testing.T) {
 
 		"gzip header cut":      {big[:7], []string{"m: the gzip data is cut short, in its first line"}, 0},
 		"gzip cut at once":     {big[:12], []string{"m: the gzip data is cut short, in its first line"}, 0},
-		"gzip cut":             {zipped(t, "device\ncam-1\ncam_2\n") + zipped(t, "cam-3\n")[:12], []string{`m:3: device: "cam_2" is no device name: it must match [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}, 1 to 63 characters`, "m:3: the gzip data is cut short, after line 3"}, 1},
+		"gzip cut":             {zipped(t, "device\ncam-1\ncam_2\n") + zipped(t, "cam-3\n")[:12], []string{`m:3: device: "cam_2" is no device name: it must match [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}, 1 to 63 characters`, "m:3: the gzip data is cut short, after line 3 (or something else follows it)"}, 1},
 		"gzip damaged":         {string(damaged), []string{"m:2: the gzip data is damaged, after line 2: gzip: invalid checksum"}, 1},
-		"gzip, something else": {zipped(t, "device\ncam-1\n") + "etc", []string{"m:2: the gzip data is cut short, after line 2"}, 1},
+		"gzip, something else": {zipped(t, "device\ncam-1\n") + "etc", []string{"m:2: the gzip data is cut short, after line 2 (or something else follows it)"}, 1},
 
 		"long lines": {"device\ncam-1\n" + long + "\n" + long + "x\r\ncam-2\n" + long + long, []string{
 			`m:3: device: "` + long[:80] + `"… is no device name: it has 262144 characters, at most 63 are allowed`,

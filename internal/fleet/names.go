@@ -23,6 +23,7 @@ type NameRule struct {
 var (
 	FleetName          = newNameRule("fleet name", `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`, 63)
 	DeviceName         = newNameRule("device name", `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`, 63)
+	OnboardingName     = newNameRule("onboarding name", `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`, 63) // our own rule
 	ThingName          = newNameRule("thing name", `[a-zA-Z0-9:_-]+`, 128)
 	ThingTypeName      = newNameRule("thing type name", `[a-zA-Z0-9:_-]+`, 128)
 	PolicyName         = newNameRule("policy name", `[\w+=,.@-]+`, 128)

@@ -168,5 +168,5 @@ func (s *Source) Copy(ctx context.Context, spec fleet.Spec, checked fleet.Manife
 }
 
 func (s *Source) changed() error {
-	return fmt.Errorf("%s has changed since it was checked; nothing was started. Repeat the command when nobody writes it", s.Name)
+	return fmt.Errorf("%s has changed since it was checked: repeat the command when nobody writes it", s.Name)
 }
