@@ -58,7 +58,7 @@ const (
 	crowdInterval = 20 * time.Millisecond // of looks at lanes that are crowded
 	// passInterval is how often one goes all the same: the most urgent, since that comes first on Temporal's queue.
 	// A crowd may last as long as it takes to resume thousands of held runs.
-	passInterval = time.Second
+	passInterval = time.Second / 2
 )
 
 // pass lets one go now and then.

@@ -23,8 +23,8 @@ import (
 	"edgefleet/workflows"
 )
 
-// serverSettings are those of Temporal's dynamic configuration that differ from the defaults.
-var serverSettings = map[string]any{
+// ServerSettings are those of Temporal's dynamic configuration that differ from the defaults.
+var ServerSettings = map[string]any{
 	// The dev server reads the search attributes anew for each row that it lists, which makes a list of
 	// thousands wait for its limit of reads. They are there from its start.
 	"system.forceSearchAttributesCacheRefreshOnRead": false,
@@ -32,8 +32,9 @@ var serverSettings = map[string]any{
 	// default suits many shards), each step of a run would wait up to 100 ms for nothing.
 	"system.enableActivityEagerExecution": true,
 	"history.transferProcessorMaxPollRPS": 1000,
-	// Who waits for a task goes by priority: a single device before an onboarding's thousands.
+	// Who waits for a task goes by priority (a single device before an onboarding's thousands), then fleet by fleet.
 	"matching.useNewMatcher": true,
+	"matching.enableFairness": true,
 }
 
 // StartTemporal starts the Temporal server, again after StopTemporal or KillTemporal: on the same
@@ -60,7 +61,7 @@ func (s *Stack) startDevServer(ctx context.Context) error {
 	args := []string{"server", "start-dev",
 		"--ip", "127.0.0.1", "--port", strconv.Itoa(s.cfg.TemporalPort),
 		"--log-level", "error"}
-	for name, value := range serverSettings {
+	for name, value := range ServerSettings {
 		args = append(args, "--dynamic-config-value", fmt.Sprintf("%s=%v", name, value))
 	}
 	for _, name := range workflows.SearchAttributeNames {
@@ -88,7 +89,7 @@ func (s *Stack) startServer(ctx context.Context) error {
 		return err
 	}
 	settings := map[string][]map[string]any{}
-	for name, value := range serverSettings {
+	for name, value := range ServerSettings {
 		settings[name] = []map[string]any{{"value": value}}
 	}
 	text, err := json.Marshal(settings) // which is YAML as well

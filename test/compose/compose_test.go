@@ -3,6 +3,7 @@
 package compose
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +15,11 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"edgefleet/internal/devstack"
 )
 
 const root = "../.."
@@ -143,6 +147,7 @@ func TestAddresses(t *testing.T) {
 	assert.Equal(t, worker["TEMPORAL_NAMESPACE"], environment(p.Services["search-attributes"])["TEMPORAL_NAMESPACE"])
 	assert.Equal(t, "http://localaws:4566", worker["AWS_ENDPOINT_URL"])
 	assert.Equal(t, "http://localaws:4566/_localaws/AmazonRootCA1.pem", worker["EDGEFLEET_ROOT_CA_URL"])
+	assert.Equal(t, "http://localaws:4566/_localaws/quotas", worker["EDGEFLEET_QUOTAS"])
 	assert.Equal(t, "0.0.0.0:9464", worker["EDGEFLEET_METRICS_ADDRESS"])
 	assert.NotEmpty(t, worker["AWS_REGION"])
 
@@ -169,11 +174,12 @@ func TestAddresses(t *testing.T) {
 // Set to nothing, an address means AWS itself; credentials come from the environment.
 func TestAgainstAWS(t *testing.T) {
 	worker := environment(load(t, types.Mapping{
-		"AWS_ENDPOINT_URL": "", "EDGEFLEET_ROOT_CA_URL": "", "AWS_REGION": "eu-central-1",
+		"AWS_ENDPOINT_URL": "", "EDGEFLEET_ROOT_CA_URL": "", "EDGEFLEET_QUOTAS": "", "AWS_REGION": "eu-central-1",
 		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_SESSION_TOKEN": "token",
 	}).Services["worker"])
 	assert.Empty(t, worker["AWS_ENDPOINT_URL"])
 	assert.Empty(t, worker["EDGEFLEET_ROOT_CA_URL"])
+	assert.Empty(t, worker["EDGEFLEET_QUOTAS"])
 	assert.Equal(t, "eu-central-1", worker["AWS_REGION"])
 	assert.Equal(t, []string{"id", "key", "token"},
 		[]string{worker["AWS_ACCESS_KEY_ID"], worker["AWS_SECRET_ACCESS_KEY"], worker["AWS_SESSION_TOKEN"]})
@@ -184,7 +190,7 @@ func TestNoSecrets(t *testing.T) {
 	secret := regexp.MustCompile(`(?i)(password|pwd|secret|token|access_key|api_key)`)
 	throwAway := []string{"", "local", "temporal"}
 	replaced := load(t, types.Mapping{"TEMPORAL_DB_PASSWORD": "x", "AWS_ACCESS_KEY_ID": "x",
-		"AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "x"}, "local")
+		"AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "x", "EDGEFLEET_HOOK_SECRET": "x"}, "local")
 	for name, s := range load(t, nil, "local").Services {
 		for key, value := range environment(s) {
 			if secret.MatchString(key) {
@@ -205,6 +211,26 @@ func TestPostgreSQLKeepsItsDataInANamedVolume(t *testing.T) {
 	assert.Equal(t, "volume", volumes[0].Type)
 	assert.Equal(t, "/var/lib/postgresql/data", volumes[0].Target)
 	assert.Contains(t, p.Volumes, volumes[0].Source)
+}
+
+// The server has the settings that `starter dev` gives its own, where it looks for them.
+func TestTemporalSettings(t *testing.T) {
+	p := load(t, nil)
+	server := p.Services["temporal"]
+	require.Len(t, server.Configs, 1)
+	assert.Equal(t, environment(server)["DYNAMIC_CONFIG_FILE_PATH"], server.Configs[0].Target)
+	var settings map[string][]struct{ Value any }
+	require.NoError(t, yaml.Unmarshal([]byte(p.Configs[server.Configs[0].Source].Content), &settings))
+	compose, dev := map[string]string{}, map[string]string{}
+	for name, values := range settings {
+		require.Len(t, values, 1)
+		compose[name] = fmt.Sprint(values[0].Value)
+	}
+	for name, value := range devstack.ServerSettings {
+		dev[name] = fmt.Sprint(value)
+	}
+	delete(dev, "system.forceSearchAttributesCacheRefreshOnRead") // which only the dev server has otherwise
+	assert.Equal(t, dev, compose)
 }
 
 func TestSearchAttributesAreRegistered(t *testing.T) {
