@@ -1,6 +1,6 @@
 // Command worker serves edgefleet's workflows and activities: it connects, registers and serves.
 // Temporal and AWS are configured by their own environment variables; ours are
-// EDGEFLEET_ROOT_CA_URL, EDGEFLEET_QUOTAS and EDGEFLEET_METRICS_ADDRESS.
+// EDGEFLEET_ROOT_CA_URL, EDGEFLEET_QUOTAS, EDGEFLEET_METRICS_ADDRESS and the secrets of hooks, EDGEFLEET_HOOK_….
 package main
 
 import (
