@@ -41,3 +41,32 @@ func TestRecordOnboardingHistories(t *testing.T) {
 	require.NoError(t, s.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil))
 	s.saveHistory(t, id, "onboard_fleet", "resumed")
 }
+
+// TestRecordSteeredHistories is that for onboardings that were told something in the middle of a shift, and for a
+// decommission that marks the record first.
+func TestRecordSteeredHistories(t *testing.T) {
+	if os.Getenv("EDGEFLEET_RECORD") != "1" {
+		t.Skip("records only with EDGEFLEET_RECORD=1")
+	}
+	s := shared(t)
+	for _, decision := range []string{workflows.PauseOnboarding, workflows.CancelOnboarding} {
+		name := "steered-" + decision
+		file := writeFile(t, "fleet.yaml", specText(name, iotCore)+"keys: csr\n")
+		s.fault(t, fault{Operation: "iot:AttachPolicy", Kind: "delay", DelayMS: 500, Times: -1})
+		s.starter(t, "onboard", "-f", file, manifestOf(t, name, 8), "--name", name, "--in-flight", "2", "--no-wait").exits(t, 0)
+		s.onboardingIs(t, name, func(o onboarded) bool { return o.Counts.Provisioned > 0 })
+		s.starter(t, "onboarding", decision, name, "--reason", "for a test").exits(t, 0)
+		if decision == workflows.PauseOnboarding {
+			s.onboardingIs(t, name, func(o onboarded) bool { return o.State == workflows.Paused && o.InFlight == 0 })
+			s.starter(t, "onboarding", "resume", name).exits(t, 0)
+		}
+		s.clearFaults(t)
+		id := workflows.OnboardingWorkflowID(name, name)
+		require.NoError(t, s.temporal.GetWorkflow(t.Context(), id, "").Get(t.Context(), nil))
+		s.saveHistory(t, id, "onboard_fleet", decision+"-in-a-shift")
+	}
+	device := newDevice(t, iotCore, "")
+	s.provision(t, device.file, device.Name)
+	s.decommission(t, device)
+	s.saveHistory(t, workflows.DeviceWorkflowID(device.spec.Name, device.Name), "decommission_device", iotCore, "retracted")
+}
