@@ -39,7 +39,7 @@ type Activities struct {
 // is where the root CA of the credential provider is fetched; empty means Amazon's.
 func New(cfg aws.Config, rootCAURL string, lanes *quota.Lanes) *Activities {
 	if rootCAURL == "" {
-		rootCAURL = AmazonRootCAURL
+		rootCAURL = amazonRootCAURL
 	}
 	cfg = lanes.Limit(cfg)
 	return &Activities{

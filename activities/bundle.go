@@ -18,17 +18,17 @@ import (
 // The objects of a bundle, named as in the documented procedure, and the device's record.
 const (
 	privateKeyFile  = "private.pem.key"
-	certificateFile = "device.pem.crt"
+	CertificateFile = "device.pem.crt"
 	rootCAFile      = "AmazonRootCA1.pem"
-	recordFile      = "device.json"
+	RecordFile      = "device.json"
 )
 
 // BundleFiles are the files of a device's bundle beside its record, by who has its key.
 func BundleFiles(keys fleet.Keys) []string {
 	if keys == fleet.KeysDevice {
-		return []string{certificateFile, rootCAFile}
+		return []string{CertificateFile, rootCAFile}
 	}
-	return []string{certificateFile, rootCAFile, privateKeyFile}
+	return []string{CertificateFile, rootCAFile, privateKeyFile}
 }
 
 // runMetadata names, on a bundle's objects, the run that wrote them.
@@ -135,12 +135,12 @@ func (a *Activities) put(ctx context.Context, b Bundle, name string, body []byte
 
 func (a *Activities) getRecord(ctx context.Context, b Bundle) (Record, error) {
 	var r Record
-	o, err := a.get(ctx, b, recordFile)
+	o, err := a.get(ctx, b, RecordFile)
 	if err != nil {
 		return r, err
 	}
 	if err := json.Unmarshal(o.body, &r); err != nil {
-		return r, failed(StateConflict, "reading "+b.uri(recordFile), "it is not the record of a device: %v", err)
+		return r, failed(StateConflict, "reading "+b.uri(RecordFile), "it is not the record of a device: %v", err)
 	}
 	return r, nil
 }
@@ -163,7 +163,7 @@ func (a *Activities) putRecord(ctx context.Context, b Bundle, r Record) error {
 	if err != nil {
 		return err
 	}
-	return a.put(ctx, b, recordFile, append(body, '\n'), r.RunID, false)
+	return a.put(ctx, b, RecordFile, append(body, '\n'), r.RunID, false)
 }
 
 // erase removes the bundle's objects, each with all its versions: an older version of a key is a
@@ -211,7 +211,7 @@ func (a *Activities) erase(ctx context.Context, b Bundle, name, run string) (Rem
 	}
 	var first, last []types.ObjectIdentifier
 	for _, id := range objects {
-		if aws.ToString(id.Key) == b.Location.Key(certificateFile) {
+		if aws.ToString(id.Key) == b.Location.Key(CertificateFile) {
 			last = append(last, id)
 		} else {
 			first = append(first, id)
@@ -249,7 +249,7 @@ type DeleteRecordInput struct {
 
 // DeleteRecord removes the device's record if the run wrote it.
 func (a *Activities) DeleteRecord(ctx context.Context, in DeleteRecordInput) (Removal, error) {
-	o, err := a.get(ctx, in.Bundle, recordFile)
+	o, err := a.get(ctx, in.Bundle, RecordFile)
 	switch {
 	case errors.Is(err, errMissing):
 		return Gone, nil
@@ -258,5 +258,5 @@ func (a *Activities) DeleteRecord(ctx context.Context, in DeleteRecordInput) (Re
 	case o.run != in.Run:
 		return Kept, nil
 	}
-	return a.erase(ctx, in.Bundle, recordFile, in.Run)
+	return a.erase(ctx, in.Bundle, RecordFile, in.Run)
 }

@@ -80,18 +80,18 @@ func (a *Activities) issue(ctx context.Context, in CertificateInput, pulse *puls
 
 // storedCertificate returns the certificate of a complete bundle, errMissing when there is none.
 func (a *Activities) storedCertificate(ctx context.Context, in CertificateInput) (Certificate, error) {
-	stored, err := a.get(ctx, in.Bundle, certificateFile)
+	stored, err := a.get(ctx, in.Bundle, CertificateFile)
 	if err != nil {
 		return Certificate{}, err
 	}
 	doing := "adopting the certificate in " + in.Bundle.Location.String()
 	parsed, err := parseCertificate(stored.body)
 	if err != nil {
-		return Certificate{}, failed(StateConflict, doing, "%s: %v", certificateFile, err)
+		return Certificate{}, failed(StateConflict, doing, "%s: %v", CertificateFile, err)
 	}
 	if in.Keys == fleet.KeysDevice {
 		if !isRequestOf(in.CSR, parsed) {
-			return Certificate{}, failed(Conflict, doing, "%s is for another key than the device's request", certificateFile)
+			return Certificate{}, failed(Conflict, doing, "%s is for another key than the device's request", CertificateFile)
 		}
 	} else if err := a.checkStoredKey(ctx, in, doing, stored); err != nil {
 		return Certificate{}, err
@@ -126,13 +126,13 @@ func (a *Activities) storedCertificate(ctx context.Context, in CertificateInput)
 func (a *Activities) checkStoredKey(ctx context.Context, in CertificateInput, doing string, stored object) error {
 	key, err := a.get(ctx, in.Bundle, privateKeyFile)
 	if errors.Is(err, errMissing) {
-		return failed(StateConflict, doing, "%s is there and %s is not, so it cannot be used", certificateFile, privateKeyFile)
+		return failed(StateConflict, doing, "%s is there and %s is not, so it cannot be used", CertificateFile, privateKeyFile)
 	}
 	if err != nil {
 		return err
 	}
 	if parsed, err := parseCertificate(stored.body); err != nil || !isKeyOf(key.body, parsed) {
-		return failed(StateConflict, doing, "%s does not belong to %s", privateKeyFile, certificateFile)
+		return failed(StateConflict, doing, "%s does not belong to %s", privateKeyFile, CertificateFile)
 	}
 	return nil
 }

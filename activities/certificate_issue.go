@@ -102,7 +102,7 @@ func (a *Activities) putKey(ctx context.Context, in CertificateInput, key []byte
 	case bytes.Equal(stored.body, key):
 		return nil
 	}
-	if _, err := a.get(ctx, in.Bundle, certificateFile); !errors.Is(err, errMissing) {
+	if _, err := a.get(ctx, in.Bundle, CertificateFile); !errors.Is(err, errMissing) {
 		// Complete, perhaps ACTIVE: this attempt was believed dead, and another has done its work.
 		return cmp.Or(err, failed(Unavailable, fmt.Sprintf("storing the key of device %q", in.Device),
 			"another attempt has completed the bundle; what it holds is used"))
@@ -124,7 +124,7 @@ func (a *Activities) putKey(ctx context.Context, in CertificateInput, key []byte
 // holds tells whether the bundle is complete, with that certificate.
 func (a *Activities) holds(ctx context.Context, b Bundle, id string) (held bool, err error) {
 	err = persistently(ctx, func() error {
-		stored, err := a.get(ctx, b, certificateFile)
+		stored, err := a.get(ctx, b, CertificateFile)
 		held = err == nil && CertificateID(stored.body) == id
 		if errors.Is(err, errMissing) {
 			return nil
@@ -246,18 +246,18 @@ func (a *Activities) store(ctx context.Context, in CertificateInput, putKey func
 // putCertificate completes the bundle. One that another attempt has completed meanwhile is left as
 // it is.
 func (a *Activities) putCertificate(ctx context.Context, in CertificateInput, certificate string) error {
-	err := a.put(ctx, in.Bundle, certificateFile, []byte(certificate), in.Run, true)
+	err := a.put(ctx, in.Bundle, CertificateFile, []byte(certificate), in.Run, true)
 	if !errors.Is(err, errExists) {
 		return err
 	}
-	stored, err := a.get(ctx, in.Bundle, certificateFile)
+	stored, err := a.get(ctx, in.Bundle, CertificateFile)
 	if err == nil && string(stored.body) == certificate {
 		return nil
 	}
 	if err != nil && !errors.Is(err, errMissing) {
 		return err
 	}
-	return failed(Unavailable, "writing "+in.Bundle.uri(certificateFile), "another attempt was faster; its certificate is used")
+	return failed(Unavailable, "writing "+in.Bundle.uri(CertificateFile), "another attempt was faster; its certificate is used")
 }
 
 // persistently tries four times within a few seconds, unless the error is one that stays.

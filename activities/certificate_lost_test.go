@@ -156,7 +156,7 @@ func TestLostAnswerWithKeyOfDevice(t *testing.T) {
 			require.Equal(t, Certificate{ID: c.ID, ARN: c.ARN, Action: Created}, c)
 			foreign[c.ID] = "INACTIVE"
 			require.Equal(t, foreign, a.certificates(), "%s of %s", m.fault.Kind, operation)
-			require.Equal(t, c.ID, CertificateID([]byte(a.object(certificateFile))))
+			require.Equal(t, c.ID, CertificateID([]byte(a.object(CertificateFile))))
 		}
 	}
 }

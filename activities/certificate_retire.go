@@ -55,14 +55,14 @@ var errForeign = errors.New("foreign")
 // certificateOfRun is the id of the certificate that the run made: the one in its bundle, or the
 // one that was made for its key and whose answer was lost. errMissing when there is none.
 func (a *Activities) certificateOfRun(ctx context.Context, in CertificateInput) (string, error) {
-	stored, err := a.get(ctx, in.Bundle, certificateFile)
+	stored, err := a.get(ctx, in.Bundle, CertificateFile)
 	if err == nil {
 		if stored.run != in.Run {
 			return "", errForeign
 		}
 		parsed, err := parseCertificate(stored.body)
 		if err != nil {
-			return "", failed(StateConflict, "reading "+in.Bundle.uri(certificateFile), "%v", err)
+			return "", failed(StateConflict, "reading "+in.Bundle.uri(CertificateFile), "%v", err)
 		}
 		return certificateID(parsed), nil
 	}

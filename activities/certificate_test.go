@@ -32,7 +32,7 @@ func (a *account) requireOne(c Certificate) {
 
 func (a *account) requireBundle(c Certificate) {
 	a.Helper()
-	parsed, err := parseCertificate([]byte(a.object(certificateFile)))
+	parsed, err := parseCertificate([]byte(a.object(CertificateFile)))
 	require.NoError(a, err)
 	require.Equal(a, c.ID, certificateID(parsed))
 	require.True(a, isKeyOf([]byte(a.object(privateKeyFile)), parsed))
@@ -49,7 +49,7 @@ func TestIssuedCertificate(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, Certificate{ID: c.ID, ARN: c.ARN, Action: Created}, c)
 		require.Equal(t, map[string]string{c.ID: "INACTIVE"}, a.certificates())
-		parsed, err := parseCertificate([]byte(a.object(certificateFile)))
+		parsed, err := parseCertificate([]byte(a.object(CertificateFile)))
 		require.NoError(t, err)
 		want := a.device.Name
 		if keys.keys == fleet.KeysAWS {
@@ -74,7 +74,7 @@ func TestIssuedCertificate(t *testing.T) {
 // Whichever file of the bundle cannot be written, for a while or for good, no certificate stays
 // that the bundle does not hold.
 func TestBundleCannotBeWritten(t *testing.T) {
-	for _, file := range []string{privateKeyFile, rootCAFile, certificateFile} {
+	for _, file := range []string{privateKeyFile, rootCAFile, CertificateFile} {
 		for _, m := range mishaps {
 			if m.fault.Kind != "drop-after" && m.fault.Kind != "throttle" {
 				continue // each takes the seconds that an attempt tries on
@@ -86,7 +86,7 @@ func TestBundleCannotBeWritten(t *testing.T) {
 				a.arm(m.fault)
 				c, err := run[Certificate](a, a.IssueCertificate, a.issueInput(thisRun))
 				a.requireStruck(m.fault.Match)
-				if m.fault.Kind == "drop-after" && file == certificateFile { // it is there all the same
+				if m.fault.Kind == "drop-after" && file == CertificateFile { // it is there all the same
 					require.NoError(t, err)
 					a.requireOne(c)
 					return
@@ -233,8 +233,8 @@ func TestBundleThatDoesNotFit(t *testing.T) {
 		"no key":           {func(a *account, _ string) { a.remove(privateKeyFile) }, "device.pem.crt is there and private.pem.key is not"},
 		"another key":      {put(privateKeyFile, string(key)), "private.pem.key does not belong to device.pem.crt"},
 		"key is none":      {put(privateKeyFile, "x"), "private.pem.key does not belong to device.pem.crt"},
-		"certificate none": {put(certificateFile, "x"), "device.pem.crt: it holds no PEM certificate"},
-		"key for it":       {put(certificateFile, string(key)), "device.pem.crt: it holds no PEM certificate"},
+		"certificate none": {put(CertificateFile, "x"), "device.pem.crt: it holds no PEM certificate"},
+		"key for it":       {put(CertificateFile, string(key)), "device.pem.crt: it holds no PEM certificate"},
 		"deleted in AWS": {func(a *account, id string) {
 			must(a, a.iot.DeleteCertificate, &iot.DeleteCertificateInput{CertificateId: &id})
 		}, "it was deleted by hand. `starter decommission` clears what is left of the device"},

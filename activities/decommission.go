@@ -46,7 +46,7 @@ func (a *Activities) FindDevice(ctx context.Context, in FindInput) (FoundDevice,
 	}
 	found.Thing = record.Thing
 	add(record.CertificateID)
-	stored, err := a.get(ctx, in.Bundle, certificateFile)
+	stored, err := a.get(ctx, in.Bundle, CertificateFile)
 	if err != nil && !errors.Is(err, errMissing) {
 		return found, err
 	}
@@ -165,7 +165,7 @@ type RemoveBundleInput struct {
 // RemoveBundle removes a device's files, with all their versions.
 func (a *Activities) RemoveBundle(ctx context.Context, in RemoveBundleInput) (Removal, error) {
 	if in.Archive != nil {
-		for _, name := range []string{certificateFile, rootCAFile, recordFile} {
+		for _, name := range []string{CertificateFile, rootCAFile, RecordFile} {
 			err := a.copyObject(ctx, in.Bundle, *in.Archive, name)
 			if err != nil && !errors.Is(err, errMissing) {
 				return "", err

@@ -47,11 +47,11 @@ func TestFindDevice(t *testing.T) {
 	}{
 		{"all of it", fleet.IoTCore, whole, true, true},
 		{"all of it", fleet.SageMakerEdge, whole, true, true},
-		{"its record only", fleet.IoTCore, func(a *account) { withoutThing(a); a.remove(certificateFile) }, true, true},
-		{"its certificate file only", fleet.IoTCore, func(a *account) { withoutThing(a); a.remove(recordFile) }, false, true},
+		{"its record only", fleet.IoTCore, func(a *account) { withoutThing(a); a.remove(CertificateFile) }, true, true},
+		{"its certificate file only", fleet.IoTCore, func(a *account) { withoutThing(a); a.remove(RecordFile) }, false, true},
 		{"a record that cannot be read", fleet.SageMakerEdge, func(a *account) {
 			whole(a)
-			require.NoError(a, a.put(a.Context(), a.bundle(), recordFile, []byte("x"), thisRun, false))
+			require.NoError(a, a.put(a.Context(), a.bundle(), RecordFile, []byte("x"), thisRun, false))
 		}, true, true},
 		{"no bundle", fleet.SageMakerEdge, withoutBundle, true, true}, // the registration names the thing
 		{"no bundle", fleet.IoTCore, withoutBundle, false, false},
@@ -107,7 +107,7 @@ func TestFindDeviceByItsThing(t *testing.T) {
 func TestFindDeviceFails(t *testing.T) {
 	a := newAccount(t, fleet.SageMakerEdge).upTo("", thisRun)
 	a.awaitAttachments("")
-	a.remove(recordFile)
+	a.remove(RecordFile)
 	files := a.files()
 	var want FoundDevice
 	calls := a.callsDuring(func() { want = a.find() })
@@ -135,7 +135,7 @@ func TestRemoveBundleIntoArchive(t *testing.T) {
 	archive := ArchivedBundle(a.spec, a.device.Name, otherRun)
 	require.Error(t, fleet.DeviceName.Check("_archive"), "no device has it for its bundle")
 	want := map[string]string{FleetBundle(a.spec).Location.Key(rootCAFile): a.files()[FleetBundle(a.spec).Location.Key(rootCAFile)]}
-	for _, name := range []string{certificateFile, rootCAFile, recordFile} {
+	for _, name := range []string{CertificateFile, rootCAFile, RecordFile} {
 		want[archive.Location.Key(name)] = a.files()[a.bundle().Location.Key(name)]
 	}
 	got, err := run[Removal](a, a.RemoveBundle, RemoveBundleInput{a.bundle(), &archive})
@@ -218,6 +218,6 @@ func TestRetractRecord(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, proven.CertificateID, again.CertificateID)
 
-	require.NoError(t, a.put(t.Context(), a.bundle(), recordFile, []byte("x"), thisRun, false))
+	require.NoError(t, a.put(t.Context(), a.bundle(), RecordFile, []byte("x"), thisRun, false))
 	require.NoError(t, retract(), "one that cannot be read proves nothing")
 }

@@ -135,9 +135,9 @@ func TestDiscardLeavesAnotherRunsKey(t *testing.T) {
 // A certificate file that holds none says nothing of what to delete: that is for a person.
 func TestDiscardUnreadableCertificate(t *testing.T) {
 	a := issuing(t, fleet.KeysAWS)
-	require.NoError(t, a.put(t.Context(), a.bundle(), certificateFile, []byte("x"), thisRun, false))
+	require.NoError(t, a.put(t.Context(), a.bundle(), CertificateFile, []byte("x"), thisRun, false))
 	_, err := run[Removal](a, a.DiscardCertificate, DiscardInput{CertificateInput: a.issueInput(thisRun)})
-	require.Contains(t, requireType(t, err, StateConflict).Message(), a.bundle().uri(certificateFile))
+	require.Contains(t, requireType(t, err, StateConflict).Message(), a.bundle().uri(CertificateFile))
 }
 
 // version makes the account's bucket keep all versions.

@@ -22,8 +22,8 @@ import (
 // The headers of what a hook is sent: the signature, t=SECONDS,v1=HEX, where HEX is the HMAC-SHA256 of
 // "SECONDS.BODY" under the hook's secret; and the delivery, which is the same when one is repeated.
 const (
-	SignatureHeader = "X-Edgefleet-Signature"
-	DeliveryHeader  = "X-Edgefleet-Delivery"
+	signatureHeader = "X-Edgefleet-Signature"
+	deliveryHeader  = "X-Edgefleet-Delivery"
 )
 
 // hookClient follows no redirects: what was signed is for the hook's URL.
@@ -45,8 +45,8 @@ func (a *Activities) PostHook(ctx context.Context, hook fleet.Hook, body json.Ra
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "edgefleet")
-	req.Header.Set(DeliveryHeader, activity.GetInfo(ctx).WorkflowExecution.RunID)
-	req.Header.Set(SignatureHeader, signature([]byte(secret), time.Now(), body))
+	req.Header.Set(deliveryHeader, activity.GetInfo(ctx).WorkflowExecution.RunID)
+	req.Header.Set(signatureHeader, signature([]byte(secret), time.Now(), body))
 	res, err := hookClient.Do(req)
 	if err != nil {
 		return failed(Unavailable, doing, "no answer: %s", rootCause(err))

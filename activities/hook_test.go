@@ -40,8 +40,8 @@ func TestPostHook(t *testing.T) {
 	}
 	hook := fleet.Hook{URL: server.URL, SecretEnv: "EDGEFLEET_HOOK_TEST"}
 	require.NoError(t, post(hook))
-	assert.Regexp(t, `^t=\d+,v1=[0-9a-f]{64}$`, header.Get(SignatureHeader))
-	assert.NotEmpty(t, header.Get(DeliveryHeader))
+	assert.Regexp(t, `^t=\d+,v1=[0-9a-f]{64}$`, header.Get(signatureHeader))
+	assert.NotEmpty(t, header.Get(deliveryHeader))
 	assert.Equal(t, "application/json", header.Get("Content-Type"))
 
 	for status, kind := range map[int]string{500: Unavailable, 429: Unavailable, 404: InvalidInput, 302: InvalidInput} {

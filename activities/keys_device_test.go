@@ -38,7 +38,7 @@ func TestKeyOfDevice(t *testing.T) {
 	require.True(t, r.ProvenAt.IsZero(), "nobody has proven anything yet")
 	require.False(t, r.CreatedAt.IsZero())
 	require.Equal(t, a.certificate.ID, r.CertificateID)
-	parsed, err := parseCertificate([]byte(a.object(certificateFile)))
+	parsed, err := parseCertificate([]byte(a.object(CertificateFile)))
 	require.NoError(t, err)
 	require.True(t, isRequestOf(a.csr, parsed))
 	require.NotContains(t, a.files(), a.bundle().Location.Key(privateKeyFile))
@@ -63,7 +63,7 @@ func TestProofLeftToDevice(t *testing.T) {
 			a.upTo(last, thisRun)
 			_, err := a.prove(thisRun)
 			requireType(t, err, NotYetEffective)
-			_, err = a.get(t.Context(), a.bundle(), recordFile)
+			_, err = a.get(t.Context(), a.bundle(), RecordFile)
 			require.ErrorIs(t, err, errMissing)
 		})
 	}

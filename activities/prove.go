@@ -53,7 +53,7 @@ func (a *Activities) ProveDevice(ctx context.Context, in ProveInput) (Proof, err
 	case err != nil:
 		return Proof{}, err
 	case earlier.CertificateID != in.Record.CertificateID:
-		return Proof{}, failed(StateConflict, "writing "+in.Bundle.uri(recordFile),
+		return Proof{}, failed(StateConflict, "writing "+in.Bundle.uri(RecordFile),
 			"it is there and names certificate %s. `starter decommission` clears what is left of the device", earlier.CertificateID)
 	case !earlier.RetractedAt.IsZero(): // a decommission did not get far
 		proof.Record = Created
@@ -121,7 +121,7 @@ func (a *Activities) checkInPlace(ctx context.Context, r Record) error {
 func (a *Activities) deviceClient(ctx context.Context, in ProveInput) (*http.Client, error) {
 	doing := fmt.Sprintf("proving device %q", in.Record.Device)
 	var files [2][]byte
-	for i, name := range []string{certificateFile, privateKeyFile} {
+	for i, name := range []string{CertificateFile, privateKeyFile} {
 		o, err := a.get(ctx, in.Bundle, name)
 		if errors.Is(err, errMissing) {
 			return nil, failed(NotFound, doing, "%s is gone", in.Bundle.uri(name))

@@ -21,7 +21,7 @@ import (
 func (a *account) record() Record {
 	a.Helper()
 	var r Record
-	decoder := json.NewDecoder(strings.NewReader(a.object(recordFile)))
+	decoder := json.NewDecoder(strings.NewReader(a.object(RecordFile)))
 	decoder.DisallowUnknownFields()
 	require.NoError(a, decoder.Decode(&r))
 	return r
@@ -68,26 +68,26 @@ func TestSecondProof(t *testing.T) {
 	first.RunID, first.CreatedAt = otherRun, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	first.ProvenAt = first.CreatedAt
 	require.NoError(t, a.putRecord(t.Context(), a.bundle(), first))
-	text := a.object(recordFile)
+	text := a.object(RecordFile)
 
 	proof, err := a.prove(thisRun)
 	require.NoError(t, err)
 	require.Equal(t, Adopted, proof.Record)
 	require.WithinDuration(t, time.Now(), proof.ProvenAt, time.Minute)
-	require.Equal(t, text, a.object(recordFile))
+	require.Equal(t, text, a.object(RecordFile))
 	proof, err = a.prove(otherRun)
 	require.NoError(t, err)
 	require.Equal(t, Created, proof.Record)
-	require.Equal(t, text, a.object(recordFile))
+	require.Equal(t, text, a.object(RecordFile))
 
 	first.CertificateID = strings.Repeat("0", 64)
 	require.NoError(t, a.putRecord(t.Context(), a.bundle(), first))
-	text = a.object(recordFile)
+	text = a.object(RecordFile)
 	_, err = a.prove(thisRun)
 	require.Contains(t, requireType(t, err, StateConflict).Message(), first.CertificateID)
-	require.Equal(t, text, a.object(recordFile))
+	require.Equal(t, text, a.object(RecordFile))
 
-	require.NoError(t, a.put(t.Context(), a.bundle(), recordFile, []byte("<html>"), "", false))
+	require.NoError(t, a.put(t.Context(), a.bundle(), RecordFile, []byte("<html>"), "", false))
 	_, err = a.prove(thisRun)
 	require.Contains(t, requireType(t, err, StateConflict).Message(), "it is not the record of a device")
 }
@@ -124,7 +124,7 @@ func TestProofIsNotYetEffective(t *testing.T) {
 			final := requireType(t, err, NotYetEffective)
 			require.Contains(t, final.Message(), "the credential provider said 403 Forbidden: Access Denied (request id ")
 			require.Contains(t, final.Message(), a.device.Name)
-			_, err = a.get(t.Context(), a.bundle(), recordFile)
+			_, err = a.get(t.Context(), a.bundle(), RecordFile)
 			require.ErrorIs(t, err, errMissing, "no record before the proof")
 			c.mend(a)
 			_, err = a.prove(thisRun)
@@ -159,7 +159,7 @@ func TestProviderOfAnotherCA(t *testing.T) {
 }
 
 func TestProofWithoutItsFiles(t *testing.T) {
-	for _, name := range []string{privateKeyFile, certificateFile} {
+	for _, name := range []string{privateKeyFile, CertificateFile} {
 		a := proving(t)
 		a.remove(name)
 		_, err := a.prove(thisRun)
@@ -210,7 +210,7 @@ func TestCredentialsAreDropped(t *testing.T) {
 	a := proving(t)
 	_, err := a.prove(thisRun)
 	require.NoError(t, err)
-	for _, text := range []string{a.said.String(), a.object(recordFile)} {
+	for _, text := range []string{a.said.String(), a.object(RecordFile)} {
 		require.NotContains(t, text, "ASIA")
 		require.NotContains(t, strings.ToLower(text), "secretaccesskey")
 		require.NotContains(t, strings.ToLower(text), "sessiontoken")

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// AmazonRootCAURL is where Amazon publishes the root CA of the credential provider.
-	AmazonRootCAURL = "https://www.amazontrust.com/repository/AmazonRootCA1.pem"
+	// amazonRootCAURL is where Amazon publishes the root CA of the credential provider.
+	amazonRootCAURL = "https://www.amazontrust.com/repository/AmazonRootCA1.pem"
 	// amazonRootCASHA256 is the fingerprint of that certificate's DER.
 	amazonRootCASHA256 = "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e"
 )
@@ -47,7 +47,7 @@ func (a *Activities) FetchRootCA(ctx context.Context, fleetBundle Bundle) (RootC
 	if err == nil && !isPEM(body) {
 		err = failed(InvalidInput, "reading the root CA from "+source, "it holds no PEM certificate; check EDGEFLEET_ROOT_CA_URL")
 	}
-	if err != nil && a.rootCAURL == AmazonRootCAURL {
+	if err != nil && a.rootCAURL == amazonRootCAURL {
 		activity.GetLogger(ctx).Warn("Amazon's root CA was not to be had; the embedded one is used", "error", err)
 		source, body, err = "embedded", embeddedRootCA, nil
 	}
@@ -58,7 +58,7 @@ func (a *Activities) FetchRootCA(ctx context.Context, fleetBundle Bundle) (RootC
 	if err != nil {
 		return RootCA{}, failed(InvalidInput, "reading the root CA from "+source, "%v", err)
 	}
-	if a.rootCAURL == AmazonRootCAURL && fingerprint != amazonRootCASHA256 {
+	if a.rootCAURL == amazonRootCAURL && fingerprint != amazonRootCASHA256 {
 		return RootCA{}, failed(Conflict, "checking the root CA from "+source,
 			"its fingerprint is %s, not Amazon's %s: something between the worker and Amazon replaces it", fingerprint, amazonRootCASHA256)
 	}

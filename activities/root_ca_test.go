@@ -38,7 +38,7 @@ func fromAmazon(t *testing.T, answerer roundTrip) {
 	t.Helper()
 	before := http.DefaultClient.Transport
 	http.DefaultClient.Transport = roundTrip(func(req *http.Request) (*http.Response, error) {
-		if req.URL.String() == AmazonRootCAURL {
+		if req.URL.String() == amazonRootCAURL {
 			return answerer(req)
 		}
 		return http.DefaultTransport.RoundTrip(req)
@@ -145,7 +145,7 @@ func TestAmazonsRootCAIsPinned(t *testing.T) {
 	fromAmazon(t, serve(embeddedRootCA))
 	ca, err := trusting(t, "").fetch()
 	require.NoError(t, err)
-	require.Equal(t, AmazonRootCAURL, ca.Source)
+	require.Equal(t, amazonRootCAURL, ca.Source)
 
 	other := newCA(t, time.Now().Add(time.Hour))
 	fromAmazon(t, serve(other))

@@ -285,7 +285,7 @@ func TestStepsCreateFindAndAdopt(t *testing.T) {
 					require.Equal(t, want, action, name)
 				}
 				a.requireHolds(string(want))
-				first, record := a.certificate, a.object(recordFile)
+				first, record := a.certificate, a.object(RecordFile)
 				require.Equal(t, Certificate{ID: first.ID, ARN: first.ARN, Action: Created}, first)
 
 				for _, s := range steps {
@@ -307,7 +307,7 @@ func TestStepsCreateFindAndAdopt(t *testing.T) {
 				}
 				require.Equal(t, registry == fleet.IoTCore, a.thing.InGroup)
 				require.Equal(t, Certificate{first.ID, first.ARN, Adopted, true, true, true}, a.certificate)
-				require.Equal(t, record, a.object(recordFile), "another run's record is not written again")
+				require.Equal(t, record, a.object(RecordFile), "another run's record is not written again")
 				a.requireHolds(string(want))
 			})
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,34 +141,6 @@ func spec(t *testing.T, name, registry string) string {
 	return writeFile(t, "fleet.yaml", specText(name, registry))
 }
 
-// control calls the local AWS's control interface; out may be nil.
-func (s *stack) control(method, what string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequest(method, s.AWS.URL()+"/_localaws/"+what, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s", method, what, res.Status, answer)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, out)
-}
-
 // fault makes the local AWS fail. Its fields are those of POST /_localaws/faults.
 type fault struct {
 	Operation string `json:"operation"`
@@ -185,20 +156,20 @@ func (s *stack) fault(t *testing.T, faults ...fault) {
 	t.Helper()
 	t.Cleanup(func() { s.clearFaults(t) })
 	for _, f := range faults {
-		require.NoError(t, s.control("POST", "faults", f, nil))
+		require.NoError(t, s.ControlAWS(t.Context(), "POST", "faults", f, nil))
 	}
 }
 
 func (s *stack) clearFaults(t *testing.T) {
 	t.Helper()
-	require.NoError(t, s.control("DELETE", "faults", nil, nil))
+	require.NoError(t, s.ControlAWS(context.Background(), "DELETE", "faults", nil, nil))
 }
 
 // pendingFaults are those that have not struck as often as they were to.
 func (s *stack) pendingFaults(t *testing.T) []fault {
 	t.Helper()
 	var pending []fault
-	require.NoError(t, s.control("GET", "faults", nil, &pending))
+	require.NoError(t, s.ControlAWS(t.Context(), "GET", "faults", nil, &pending))
 	return pending
 }
 
@@ -206,7 +177,7 @@ func (s *stack) pendingFaults(t *testing.T) []fault {
 func (s *stack) calls(t *testing.T) map[string]int {
 	t.Helper()
 	var counted map[string]struct{ Calls int }
-	require.NoError(t, s.control("GET", "calls", nil, &counted))
+	require.NoError(t, s.ControlAWS(t.Context(), "GET", "calls", nil, &counted))
 	calls := map[string]int{}
 	for operation, n := range counted {
 		calls[operation] = n.Calls

@@ -88,7 +88,7 @@ func (l *lanes) next(t *testing.T) *lane {
 		require.NoError(t, err)
 		s = &lane{started, map[string]bool{}}
 		l.all = append(l.all, s)
-		require.NoError(t, s.control("PUT", "quotas", map[string]int{"*": 0}, nil))
+		require.NoError(t, s.ControlAWS(t.Context(), "PUT", "quotas", map[string]int{"*": 0}, nil))
 	}
 	return s
 }

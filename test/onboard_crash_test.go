@@ -25,10 +25,10 @@ func TestOnboardingSurvives(t *testing.T) {
 	require.NoError(t, err)
 	s := &lane{started, map[string]bool{}}
 	defer s.close(t)
-	require.NoError(t, s.control("PUT", "quotas", map[string]int{"*": 0}, nil))
+	require.NoError(t, s.ControlAWS(t.Context(), "PUT", "quotas", map[string]int{"*": 0}, nil))
 	d := newDevice(t, sageMaker, "keys: csr\n")
 	// Slow enough to be killed in the middle of everything.
-	require.NoError(t, s.control("POST", "faults", fault{Operation: "iot:AttachPolicy", Kind: "delay", DelayMS: 300, Times: -1}, nil))
+	require.NoError(t, s.ControlAWS(t.Context(), "POST", "faults", fault{Operation: "iot:AttachPolicy", Kind: "delay", DelayMS: 300, Times: -1}, nil))
 	s.starter(t, "onboard", "-f", d.file, manifestOf(t, d.Name, devices), "--name", "survivor", "--no-wait", "--in-flight", "8").exits(t, 0)
 	for i := range kills {
 		more := devices * (i + 1) / (kills + 2)
@@ -61,8 +61,8 @@ func TestQuotasAreKept(t *testing.T) {
 	for _, api := range workflows.DeviceAPIs(newDevice(t, iotCore, "").spec) {
 		limits[api] = quota
 	}
-	require.NoError(t, s.control("PUT", "quotas", limits, nil))
-	defer func() { require.NoError(t, s.control("PUT", "quotas", map[string]int{"*": 0}, nil)) }()
+	require.NoError(t, s.ControlAWS(t.Context(), "PUT", "quotas", limits, nil))
+	defer func() { require.NoError(t, s.ControlAWS(t.Context(), "PUT", "quotas", map[string]int{"*": 0}, nil)) }()
 	fleets := []device{newDevice(t, iotCore, ""), newDevice(t, iotCore, "")}
 	for _, d := range fleets { // a first device, until when the workers know of the quotas
 		s.starter(t, "onboard", "-f", d.file, manifestOf(t, d.Name+"-a", 1)).exits(t, 0)
@@ -77,7 +77,7 @@ func TestQuotasAreKept(t *testing.T) {
 		}
 		return nil
 	})
-	require.NoError(t, s.control("DELETE", "calls", nil, nil))
+	require.NoError(t, s.ControlAWS(t.Context(), "DELETE", "calls", nil, nil))
 	const devices = 150
 	for _, d := range fleets {
 		s.starter(t, "onboard", "-f", d.file, manifestOf(t, d.Name, devices), "--name", d.Name, "--no-wait", "--in-flight", "30").exits(t, 0)
@@ -96,7 +96,7 @@ func TestQuotasAreKept(t *testing.T) {
 		s.onboardingIs(t, d.Name, func(o onboarded) bool { return o.State == workflows.Completed })
 	}
 	var calls map[string]struct{ Calls, Throttled, MaxPerSecond int }
-	require.NoError(t, s.control("GET", "calls", nil, &calls))
+	require.NoError(t, s.ControlAWS(t.Context(), "GET", "calls", nil, &calls))
 	for api := range limits {
 		require.GreaterOrEqual(t, calls[api].Calls, 2*devices, api)
 		require.Zero(t, calls[api].Throttled, api)

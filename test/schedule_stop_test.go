@@ -75,7 +75,7 @@ func TestSchedulesShareTheQuotas(t *testing.T) {
 	}
 	assert.True(t, runs[0].StartedAt.Before(*runs[1].ClosedAt) && runs[1].StartedAt.Before(*runs[0].ClosedAt), "they did not overlap: %+v", runs)
 	var calls map[string]struct{ Calls, Throttled int }
-	require.NoError(t, s.control("GET", "calls", nil, &calls))
+	require.NoError(t, s.ControlAWS(t.Context(), "GET", "calls", nil, &calls))
 	assert.GreaterOrEqual(t, calls["iot:CreateThing"].Calls, 2*each)
 	for operation, n := range calls {
 		assert.Zero(t, n.Throttled, operation)

@@ -60,9 +60,9 @@ const (
 	maxBy     = 200
 )
 
-// ReadDecision reads what an operator sent. A field that is unknown, or that the choice does not
+// readDecision reads what an operator sent. A field that is unknown, or that the choice does not
 // take, is an error.
-func ReadDecision(choice Choice, text []byte) (Decision, error) {
+func readDecision(choice Choice, text []byte) (Decision, error) {
 	var d Decision
 	var err error
 	fields := "reason (required), by"

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"edgefleet/activities"
 	"edgefleet/internal/fleet"
 )
 
@@ -137,8 +138,8 @@ type HookBody struct {
 	Report     string    `json:"report,omitempty"`
 }
 
-// ErrStopped is the type of the error that a run ends with whose onboarding did not come to its end.
-const ErrStopped = "OnboardingStopped"
+// errStopped is the type of the error that a run ends with whose onboarding did not come to its end.
+const errStopped = "OnboardingStopped"
 
 // expansion is the state of one ExpandFleet.
 type expansion struct {
@@ -237,7 +238,7 @@ func (e *expansion) take(ctx workflow.Context, m ManifestVersion, files fleet.S3
 	}
 	at, err := fleet.ParseManifests(e.in.Manifests)
 	if err != nil {
-		return 0, temporal.NewNonRetryableApplicationError(err.Error(), "InvalidInput", err)
+		return 0, temporal.NewNonRetryableApplicationError(err.Error(), activities.InvalidInput, err)
 	}
 	options := stepOptions(m.Key)
 	options.StartToCloseTimeout, options.HeartbeatTimeout = takeTimeout, takeHeartbeatTimeout
@@ -267,7 +268,7 @@ func (e *expansion) take(ctx workflow.Context, m ManifestVersion, files fleet.S3
 	return t.New, nil
 }
 
-// onboard has the devices provisioned. The error is an ErrStopped when that did not come to its end.
+// onboard has the devices provisioned. The error is an errStopped when that did not come to its end.
 func (e *expansion) onboard(ctx workflow.Context, name string, files fleet.S3URI, devices int) error {
 	in := OnboardInput{
 		Fleet: e.in.Fleet, Name: name, Manifest: e.source(), Files: files, Pages: e.pages, Devices: devices,
@@ -311,7 +312,7 @@ func (e *expansion) onboard(ctx workflow.Context, name string, files fleet.S3URI
 			why += ": " + status.Why
 		}
 	}
-	return temporal.NewNonRetryableApplicationError(why, ErrStopped, nil)
+	return temporal.NewNonRetryableApplicationError(why, errStopped, nil)
 }
 
 // source is what stands for the onboarding's manifest: the one, or where they lie.

@@ -182,7 +182,7 @@ func TestExpandPausesItsScheduleWhenTheCanaryFails(t *testing.T) {
 	d.ExecuteWorkflow(ExpandFleet, in)
 	var failed *temporal.ApplicationError
 	require.ErrorAs(t, d.GetWorkflowError(), &failed)
-	assert.Equal(t, ErrStopped, failed.Type())
+	assert.Equal(t, errStopped, failed.Type())
 	var r ExpandResult
 	require.NoError(t, failed.Details(&r))
 	assert.Equal(t, Stopped, r.State)
@@ -237,7 +237,7 @@ func TestOnboardUnattended(t *testing.T) {
 func TestLedgerIsBounded(t *testing.T) {
 	var l Ledger
 	var there []ManifestVersion
-	for i := range MaxLedger + 500 {
+	for i := range maxLedger + 500 {
 		m := ManifestVersion{Key: fmt.Sprint("m-", i), ETag: fmt.Sprint(i), Modified: time.Unix(int64(1000+i), 0).UTC()}
 		there = append(there, m)
 		l.take(m)
@@ -252,9 +252,9 @@ func TestLedgerIsBounded(t *testing.T) {
 	for _, m := range there[500:] {
 		require.True(t, l.Has(m), m.Key)
 	}
-	assert.Len(t, l.Digests, 8*MaxLedger)
+	assert.Len(t, l.Digests, 8*maxLedger)
 	assert.False(t, l.Has(ManifestVersion{Key: "m-new", ETag: "1", Modified: time.Now()}))
-	l.Prune(there[MaxLedger:])
+	l.Prune(there[maxLedger:])
 	assert.Len(t, l.Digests, 8*500, "what is gone is forgotten")
 	text, err := json.Marshal(l)
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ func (e *expansion) end(ctx workflow.Context, canceled bool, err error) (ExpandR
 		e.status.State = Completed
 	case canceled:
 		e.status.State, e.status.Why = Canceled, "canceled through Temporal"
-	case errors.As(err, &stopped) && stopped.Type() == ErrStopped:
+	case errors.As(err, &stopped) && stopped.Type() == errStopped:
 		e.status.State, e.status.Why = Stopped, stopped.Message()
 		e.pause(ctx)
 	default:

@@ -75,7 +75,7 @@ func (r *deviceRun) openDoors(ctx workflow.Context) error {
 
 // judge reads a decision, and says what stands against following it. It changes nothing.
 func (r *deviceRun) judge(choice Choice, sent converter.RawValue) (Decision, error) {
-	d, err := ReadDecision(choice, sent.Payload().GetData())
+	d, err := readDecision(choice, sent.Payload().GetData())
 	switch {
 	case err != nil:
 		return d, err

@@ -11,7 +11,7 @@ import (
 )
 
 // Ledger is what a schedule's runs have taken, carried from each to the next. It is bounded: 8 bytes a
-// manifest, for MaxLedger manifests.
+// manifest, for maxLedger manifests.
 type Ledger struct {
 	// Digests are those of the manifests that need not be looked at again, 8 bytes each, sorted.
 	Digests []byte `json:"digests,omitempty"`
@@ -21,8 +21,8 @@ type Ledger struct {
 	Resume fleet.S3URI `json:"resume,omitzero"`
 }
 
-// MaxLedger is how many manifests a ledger remembers one by one.
-const MaxLedger = 10_000
+// maxLedger is how many manifests a ledger remembers one by one.
+const maxLedger = 10_000
 
 const digestLen = 8
 
@@ -48,15 +48,15 @@ func (l *Ledger) Prune(there []ManifestVersion) {
 	}
 	before := *l
 	slices.SortStableFunc(known, func(a, b ManifestVersion) int { return b.Modified.Compare(a.Modified) })
-	if len(known) > MaxLedger {
-		newest := known[MaxLedger].Modified
+	if len(known) > maxLedger {
+		newest := known[maxLedger].Modified
 		if !oldestOpen.IsZero() && !newest.Before(oldestOpen) {
 			newest = oldestOpen.Add(-time.Nanosecond)
 		}
 		if newest.After(l.Before) {
 			l.Before = newest
 		}
-		known = known[:MaxLedger]
+		known = known[:maxLedger]
 	}
 	l.Digests = nil
 	for _, m := range known {

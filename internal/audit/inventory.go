@@ -127,7 +127,7 @@ func (a *Auditor) readBundles(ctx context.Context, in *inventory) error {
 
 func (a *Auditor) readRecord(ctx context.Context, d *device) error {
 	var record activities.Record
-	err := a.readJSON(ctx, activities.DeviceBundle(a.spec, d.name).Location.Key("device.json"), &record)
+	err := a.readJSON(ctx, activities.DeviceBundle(a.spec, d.name).Location.Key(activities.RecordFile), &record)
 	switch {
 	case err == nil:
 		d.record, d.certificateID = &record, record.CertificateID
@@ -139,7 +139,7 @@ func (a *Auditor) readRecord(ctx context.Context, d *device) error {
 
 // storedCertificate is the id of the certificate in a bundle; empty when it holds none.
 func (a *Auditor) storedCertificate(ctx context.Context, d *device) (string, error) {
-	text, err := a.read(ctx, activities.DeviceBundle(a.spec, d.name).Location.Key("device.pem.crt"))
+	text, err := a.read(ctx, activities.DeviceBundle(a.spec, d.name).Location.Key(activities.CertificateFile))
 	if err != nil {
 		return "", ignoreMissing(err)
 	}

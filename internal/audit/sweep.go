@@ -90,7 +90,7 @@ func (a *Auditor) certificatesOfOtherFleets(ctx context.Context, candidates []lo
 		}
 		for _, o := range page.Contents {
 			key := aws.ToString(o.Key)
-			if strings.HasPrefix(key, own) || path.Base(key) != "device.pem.crt" || aws.ToTime(o.LastModified).Before(oldest.Add(-clockTolerance)) {
+			if strings.HasPrefix(key, own) || path.Base(key) != activities.CertificateFile || aws.ToTime(o.LastModified).Before(oldest.Add(-clockTolerance)) {
 				continue
 			}
 			text, err := a.read(ctx, key)

@@ -4,7 +4,9 @@
 package devstack
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -298,4 +300,32 @@ func askURL(ctx context.Context, url string) error {
 		return fmt.Errorf("%s: %s", res.Status, text)
 	}
 	return nil
+}
+
+// ControlAWS calls the local AWS's control interface; in and out, what is sent and answered, may be nil.
+func (s *Stack) ControlAWS(ctx context.Context, method, what string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.AWS.URL()+"/_localaws/"+what, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode >= 300 {
+		return fmt.Errorf("%s %s: %s: %s", method, what, res.Status, answer)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, out)
 }

@@ -33,7 +33,7 @@ var ServerSettings = map[string]any{
 	"system.enableActivityEagerExecution": true,
 	"history.transferProcessorMaxPollRPS": 1000,
 	// Who waits for a task goes by priority (a single device before an onboarding's thousands), then fleet by fleet.
-	"matching.useNewMatcher": true,
+	"matching.useNewMatcher":  true,
 	"matching.enableFairness": true,
 }
 

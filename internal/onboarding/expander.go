@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
 
 	"edgefleet/activities"
 	"edgefleet/internal/fleet"
@@ -40,7 +41,7 @@ const mostFound = 500
 func (x *Expander) FindManifests(ctx context.Context, in workflows.FindInput) (workflows.FoundManifests, error) {
 	at, err := fleet.ParseManifests(in.Manifests)
 	if err != nil {
-		return workflows.FoundManifests{}, err
+		return workflows.FoundManifests{}, temporal.NewNonRetryableApplicationError(err.Error(), activities.InvalidInput, err)
 	}
 	all, err := ListManifests(ctx, x.S3, at)
 	if err != nil {
@@ -118,7 +119,7 @@ func (x *Expander) ResumeHeld(ctx context.Context, in workflows.ResumeInput) err
 		}
 		id := info.GetExecution().GetWorkflowId()
 		since[id] = heldOutcome(Line{}, info).EndedAt
-		err := x.Temporal.SignalWorkflow(ctx, id, info.GetExecution().GetRunId(), "resume", map[string]string{"reason": in.Reason})
+		err := x.Temporal.SignalWorkflow(ctx, id, info.GetExecution().GetRunId(), string(workflows.Resume), map[string]string{"reason": in.Reason})
 		if missing := (*serviceerror.NotFound)(nil); errors.As(err, &missing) {
 			return nil // it has ended
 		}

@@ -23,8 +23,8 @@ import (
 	"edgefleet/workflows"
 )
 
-// PageLines is how many lines a page of a manifest has, and so how many outcomes a part of the report.
-const PageLines = 1000
+// pageLines is how many lines a page of a manifest has, and so how many outcomes a part of the report.
+const pageLines = 1000
 
 // Files are an onboarding's files: the manifest as it was checked, in pages, and the report, in a
 // part for each page. Both are JSON Lines.

@@ -125,7 +125,7 @@ func TestPartsOfTwoAttempts(t *testing.T) {
 func TestReport(t *testing.T) {
 	files := NewFiles(newStore(t), workflows.OnboardingFiles(testSpec(), "first", day), "")
 	number := 2
-	for page, n := range []int{PageLines, PageLines, 10} {
+	for page, n := range []int{pageLines, pageLines, 10} {
 		var lines []Line
 		for range n {
 			lines = append(lines, Line{number, device(number)})
@@ -135,14 +135,14 @@ func TestReport(t *testing.T) {
 	}
 	// The first page's lines have ended but for the third; of the second only one, and the third was not begun.
 	var first []report.Outcome
-	for line := 2; line < 2+PageLines; line++ {
+	for line := 2; line < 2+pageLines; line++ {
 		if line != 4 {
 			first = append(first, outcome(line, report.Provisioned))
 		}
 	}
 	_, err := files.PutPart(t.Context(), 0, first, "")
 	require.NoError(t, err)
-	_, err = files.PutPart(t.Context(), 1, []report.Outcome{outcome(2+PageLines+5, report.RolledBack)}, "")
+	_, err = files.PutPart(t.Context(), 1, []report.Outcome{outcome(2+pageLines+5, report.RolledBack)}, "")
 	require.NoError(t, err)
 	r := NewReport(files, "cameras", 3, workflows.Place{Page: 1, Line: 8})
 	for range 2 {
@@ -155,13 +155,13 @@ func TestReport(t *testing.T) {
 			states[o.State]++
 			line++
 		}
-		require.Equal(t, map[report.State]int{report.Provisioned: PageLines - 1, report.RolledBack: 1, report.Running: 8, report.NotStarted: PageLines + 2}, states)
+		require.Equal(t, map[report.State]int{report.Provisioned: pageLines - 1, report.RolledBack: 1, report.Running: 8, report.NotStarted: pageLines + 2}, states)
 	}
 }
 
 func TestSourceCopies(t *testing.T) {
 	store, spec := newStore(t), testSpec()
-	text := manifest(2*PageLines + 1)
+	text := manifest(2*pageLines + 1)
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	_, err := w.Write(text)
@@ -175,14 +175,14 @@ func TestSourceCopies(t *testing.T) {
 		source := NewSource(name, store)
 		checked, err := source.Check(t.Context(), spec)
 		require.NoError(t, err)
-		require.Equal(t, 2*PageLines+1, checked.Devices)
+		require.Equal(t, 2*pageLines+1, checked.Devices)
 		files := NewFiles(store, workflows.OnboardingFiles(spec, "first", day.Add(time.Duration(i)*time.Hour)), "")
 		pages, err := source.Copy(t.Context(), spec, checked, files)
 		require.NoError(t, err)
 		require.Equal(t, 3, pages)
 		last, err := files.Page(t.Context(), 2)
 		require.NoError(t, err)
-		require.Equal(t, []Line{{2*PageLines + 2, device(2 * PageLines)}}, last)
+		require.Equal(t, []Line{{2*pageLines + 2, device(2 * pageLines)}}, last)
 	}
 }
 

@@ -57,7 +57,7 @@ const (
 	parallelLooks = 16 // runs that are asked for at a time
 	// mostMissed is how many lines in a row without a run of the onboarding's end the looking, where nobody has said
 	// how far it came: more than may be under way.
-	mostMissed = 2 * PageLines
+	mostMissed = 2 * pageLines
 )
 
 // LookAgain asks Temporal what has become of the devices that were held, or under way, when the
@@ -200,7 +200,7 @@ func (r *Report) read(ctx context.Context, n int) ([]report.Outcome, error) {
 // page is what became of the lines of a page. Those that no part tells of are under way, or to come.
 func (r *Report) page(ctx context.Context, n int) ([]report.Outcome, error) {
 	told, _, err := r.files.Part(ctx, n)
-	if err != nil || len(told) == PageLines {
+	if err != nil || len(told) == pageLines {
 		return told, err
 	}
 	lines, err := r.files.Page(ctx, n)

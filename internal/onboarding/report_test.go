@@ -19,12 +19,12 @@ import (
 func TestLookAgain(t *testing.T) {
 	store, spec := newStore(t), testSpec()
 	files := NewFiles(store, workflows.OnboardingFiles(spec, "held", day), "")
-	const pages, launched = 4, PageLines / 2
+	const pages, launched = 4, pageLines / 2
 	for n := range pages {
 		var lines []Line
 		var outcomes []report.Outcome
-		for i := range PageLines {
-			line := Line{n*PageLines + i + 2, device(n*PageLines + i)}
+		for i := range pageLines {
+			line := Line{n*pageLines + i + 2, device(n*pageLines + i)}
 			lines = append(lines, line)
 			o := report.Outcome{Line: line.Number, Device: line.Name, State: report.Held, WorkflowID: workflows.DeviceWorkflowID(spec.Name, line.Name)}
 			if n < pages-1 {
@@ -41,7 +41,7 @@ func TestLookAgain(t *testing.T) {
 	temporal.On("DescribeWorkflowExecution", mock.Anything, mock.Anything, "").Return(nil, serviceerror.NewNotFound("expired")).After(time.Millisecond)
 	r := NewReport(files, spec.Name, pages, workflows.Place{Page: pages - 1, Line: launched})
 	require.NoError(t, r.LookAgain(t.Context(), temporal))
-	temporal.AssertNumberOfCalls(t, "DescribeWorkflowExecution", (pages-1)*PageLines+launched)
+	temporal.AssertNumberOfCalls(t, "DescribeWorkflowExecution", (pages-1)*pageLines+launched)
 	states := map[report.State]int{}
 	n := 0
 	for o, err := range r.Outcomes(t.Context()) {
@@ -50,8 +50,8 @@ func TestLookAgain(t *testing.T) {
 		states[o.State]++
 		n++
 	}
-	require.Equal(t, map[report.State]int{report.Held: (pages - 1) * PageLines, report.NotStarted: PageLines}, states)
-	counts, underWay := r.Settle(workflows.Counts{Held: (pages - 1) * PageLines})
-	require.Equal(t, workflows.Counts{Held: (pages - 1) * PageLines}, counts)
+	require.Equal(t, map[report.State]int{report.Held: (pages - 1) * pageLines, report.NotStarted: pageLines}, states)
+	counts, underWay := r.Settle(workflows.Counts{Held: (pages - 1) * pageLines})
+	require.Equal(t, workflows.Counts{Held: (pages - 1) * pageLines}, counts)
 	require.Zero(t, underWay)
 }

@@ -28,13 +28,13 @@ type Source struct {
 // manifest has there.
 func NewSource(name string, client *s3.Client) *Source { return &Source{Name: name, s3: client} }
 
-// IsS3 tells whether a manifest's name is that of an object.
-func IsS3(name string) bool { return strings.HasPrefix(name, "s3://") }
+// isS3 tells whether a manifest's name is that of an object.
+func isS3(name string) bool { return strings.HasPrefix(name, "s3://") }
 
 // open opens the manifest. The error is an InvalidInput where there is none to be had; that AWS
 // refuses is none of the input's faults.
 func (s *Source) open(ctx context.Context) (io.ReadCloser, error) {
-	if !IsS3(s.Name) {
+	if !isS3(s.Name) {
 		return openFile(s.Name)
 	}
 	at, err := objectAt(s.Name)
@@ -97,8 +97,8 @@ func (s *Source) csr(ctx context.Context) func(ref string) (string, error) {
 	beside := fleet.CSRsBeside(s.Name)
 	return func(ref string) (string, error) {
 		switch {
-		case IsS3(ref):
-		case IsS3(s.Name): // never a file of this machine
+		case isS3(ref):
+		case isS3(s.Name): // never a file of this machine
 			ref = s.Name[:strings.LastIndex(s.Name, "/")+1] + ref
 		default:
 			return beside(ref)
@@ -147,7 +147,7 @@ func (s *Source) Copy(ctx context.Context, spec fleet.Spec, checked fleet.Manife
 		group.Go(func() error { return files.PutPage(groupCtx, n, full) })
 	}
 	stats, err := s.read(groupCtx, spec, func(number int, d fleet.Device) error {
-		if lines = append(lines, Line{number, d}); len(lines) == PageLines {
+		if lines = append(lines, Line{number, d}); len(lines) == pageLines {
 			put()
 		}
 		return nil

@@ -147,7 +147,7 @@ type adder struct {
 
 // line takes in a line of the manifest.
 func (a *adder) line(ctx context.Context, line Line) error {
-	if a.batch = append(a.batch, line); len(a.batch) < PageLines {
+	if a.batch = append(a.batch, line); len(a.batch) < pageLines {
 		return nil
 	}
 	return a.look(ctx)
@@ -183,7 +183,7 @@ func (a *adder) look(ctx context.Context) error {
 			return errRoom
 		default:
 			a.added++
-			if a.lines = append(a.lines, line); len(a.lines) == PageLines {
+			if a.lines = append(a.lines, line); len(a.lines) == pageLines {
 				if err := a.put(ctx); err != nil {
 					return err
 				}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -79,10 +78,10 @@ type stack struct {
 // what the fleet's devices share. None of that is measured.
 func (s *stack) prepare(ctx context.Context, c configuration, workers int) error {
 	var inForce map[string]float64
-	if err := s.control(ctx, http.MethodGet, "quotas", nil, &inForce); err != nil {
+	if err := s.ControlAWS(ctx, http.MethodGet, "quotas", nil, &inForce); err != nil {
 		return err
 	}
-	if err := s.control(ctx, http.MethodPut, "quotas", quotasOf(c.Quotas, inForce), nil); err != nil {
+	if err := s.ControlAWS(ctx, http.MethodPut, "quotas", quotasOf(c.Quotas, inForce), nil); err != nil {
 		return err
 	}
 	for range workers {
@@ -96,7 +95,7 @@ func (s *stack) prepare(ctx context.Context, c configuration, workers int) error
 	if _, err := program(ctx, s.Env(), nil, nil, s.starter, "fleet", "apply", "-f", s.fleet); err != nil {
 		return err
 	}
-	return s.control(ctx, http.MethodDelete, "calls", nil, nil)
+	return s.ControlAWS(ctx, http.MethodDelete, "calls", nil, nil)
 }
 
 func fleetText(keys string) string {
@@ -113,7 +112,7 @@ func deviceName(n int) string { return fmt.Sprintf("cam-%07d", n) }
 
 func (s *stack) ceiling(ctx context.Context, c configuration) (float64, error) {
 	var rates map[string]float64
-	if err := s.control(ctx, http.MethodGet, "quotas", nil, &rates); err != nil {
+	if err := s.ControlAWS(ctx, http.MethodGet, "quotas", nil, &rates); err != nil {
 		return 0, err
 	}
 	return ceiling(c.Keys, rates), nil
@@ -148,7 +147,7 @@ func (s *stack) loop(ctx context.Context, c configuration, m *measured) error {
 		m.Failed += n
 		fmt.Fprintf(os.Stderr, "          %d devices failed: %s\n", n, cause)
 	}
-	if err := s.control(ctx, http.MethodGet, "calls", nil, &m.Calls); err != nil {
+	if err := s.ControlAWS(ctx, http.MethodGet, "calls", nil, &m.Calls); err != nil {
 		return err
 	}
 	m.Provisioned, m.Took, m.ClientPeak, m.Findings = len(out.Ended), e.took, e.peak, -1
@@ -189,7 +188,7 @@ func (s *stack) onboard(ctx context.Context, c configuration, audit bool, m *mea
 	for _, w := range s.Workers {
 		m.WorkerPeak = max(m.WorkerPeak, peakMemory(w.PID()))
 	}
-	if err := s.control(ctx, http.MethodGet, "calls", nil, &m.Calls); err != nil {
+	if err := s.ControlAWS(ctx, http.MethodGet, "calls", nil, &m.Calls); err != nil {
 		return err
 	}
 	if err := s.report(ctx, e.began, c, m); err != nil {
@@ -225,7 +224,7 @@ func (s *stack) single(ctx context.Context, c configuration, m *measured) error 
 	}
 	for {
 		var counted map[string]calls
-		if err := s.control(ctx, http.MethodGet, "calls", nil, &counted); err != nil {
+		if err := s.ControlAWS(ctx, http.MethodGet, "calls", nil, &counted); err != nil {
 			return err
 		}
 		if counted["credentials:AssumeRoleWithCertificate"].Calls >= c.Devices/3 {
@@ -307,7 +306,7 @@ func (m *measured) read(r onboardingReport, began time.Time, devices int) error 
 
 // audit counts what `starter audit` finds. What it costs is not measured, so it need not keep to quotas.
 func (s *stack) audit(ctx context.Context) (int, error) {
-	if err := s.control(ctx, http.MethodPut, "quotas", map[string]float64{"*": 0}, nil); err != nil {
+	if err := s.ControlAWS(ctx, http.MethodPut, "quotas", map[string]float64{"*": 0}, nil); err != nil {
 		return 0, err
 	}
 	e, err := program(ctx, s.Env(), nil, []int{1}, s.starter, "audit", "-f", s.fleet, "-o", "json")
@@ -319,32 +318,4 @@ func (s *stack) audit(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("reading what the audit found: %w", err)
 	}
 	return len(found), nil
-}
-
-// control calls the local AWS's control interface; in and out may be nil.
-func (s *stack) control(ctx context.Context, method, what string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.AWS.URL()+"/_localaws/"+what, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %s: %s", method, what, res.Status, answer)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, out)
 }
