@@ -88,7 +88,7 @@ func TestHold(t *testing.T) {
 				t.Run(way, func(t *testing.T) {
 					d := newDevice(t, sageMaker, keys.spec())
 					if way == "deadline" {
-						d.spec.HoldDeadline = 2 * time.Second
+						d.spec.HoldDeadline = 8 * time.Second
 					}
 					before := s.certificates(t)
 					s.fault(t, refusalOf[step])

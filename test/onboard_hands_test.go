@@ -100,6 +100,28 @@ func TestOnboardingMeetsOthersHands(t *testing.T) {
 	require.Len(t, s.certificates(t), 8)
 }
 
+// A device whose decommission could not finish has its record yet, and is not taken for provisioned.
+func TestOnboardingMeetsHalfDecommissioned(t *testing.T) {
+	s := newLanes(t, 1).take(t)
+	d := newDevice(t, iotCore, "keys: csr\n")
+	manifest := writeFile(t, "m.csv", "device\n"+d.Name+"\n")
+	s.provisioned(t, s.beginProvision(t, d))
+	s.fault(t, denied("iot:DeleteThing", -1))
+	s.starter(t, "decommission", "-f", d.file, d.Name).exits(t, 1, "AccessDenied")
+	s.clearFaults(t)
+
+	got := s.onboard(t, 1, "-f", d.file, manifest, "--name", "half", "--on-failure", "rollback")
+	require.Equal(t, workflows.Counts{Failed: 1}, got.Counts)
+	outcome := s.reportOf(t, "half").Devices[0]
+	require.Equal(t, activities.StateConflict, outcome.ErrorType)
+	require.Contains(t, outcome.Error, "`starter decommission` clears what is left")
+
+	s.decommission(t, d)
+	got = s.onboard(t, 0, "-f", d.file, manifest, "--name", "whole")
+	require.Equal(t, workflows.Counts{Provisioned: 1}, got.Counts)
+	s.assertOnboarded(t, d, "whole", 1)
+}
+
 // deleteRun has Temporal forget the latest run of an id, as after its retention, and waits until it has.
 func (s *stack) deleteRun(t *testing.T, id string) {
 	t.Helper()

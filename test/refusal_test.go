@@ -84,7 +84,7 @@ func refuse(t *testing.T, s *lane, d device, operation, file string, prepare fun
 	in := workflows.ProvisionInput{Fleet: d.spec, Device: d.Device}
 	if operation == "credentials:AssumeRoleWithCertificate" {
 		// This refusal may be a policy's that has yet to take effect: it is final with the deadline.
-		f.Times, kind, in.Deadline = -1, activities.NotYetEffective, 3*time.Second
+		f.Times, kind, in.Deadline = -1, activities.NotYetEffective, 10*time.Second
 	}
 	s.fault(t, f)
 	run := s.begin(t, d, "ProvisionDevice", in)

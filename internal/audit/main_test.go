@@ -222,8 +222,8 @@ func (a *account) provisionMany(count int) {
 	require.NoError(a, group.Wait())
 }
 
-// soon is more than the local AWS's lists are stale for.
-const soon = 5 * time.Second
+// soon is far more than the local AWS's lists are stale for, on any machine.
+const soon = time.Minute
 
 // requireFound wants the audit to find these, `KIND RESOURCE` or `KIND RESOURCE of DEVICE`, as soon
 // as AWS's lists have caught up.

@@ -207,7 +207,7 @@ func TestFaultHang(t *testing.T) {
 		_, err := l.iot.CreateThing(context.Background(), &iot.CreateThingInput{ThingName: aws.String("a")})
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return l.callsOf("iot:CreateThing").Calls == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.callsOf("iot:CreateThing").Calls == 2 }, time.Minute, time.Millisecond)
 	l.control("DELETE", "faults", "", http.StatusOK)
 	cut(t, soon(t, done))
 	assert.False(t, l.thingExists("a"))
