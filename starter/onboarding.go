@@ -227,7 +227,7 @@ func (a *app) settleHeld(ctx context.Context, t *temporal, s *onboardingStatus) 
 			return
 		}
 	}
-	fmt.Fprintf(a.errs, "Held are those that were when the onboarding passed them; what has become of them since could not be read: %v\n", err)
+	fmt.Fprintf(a.errs, "Held are those that were when the onboarding passed them; what has become of them since could not be read: %v\n", ownCall(err))
 }
 
 func (a *app) printOnboarding(s onboardingStatus) {

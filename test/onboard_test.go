@@ -28,6 +28,7 @@ type onboarded struct {
 	Devices    int
 	Counts     workflows.Counts
 	InFlight   int
+	Ceiling    float64
 	WorkflowID string
 }
 

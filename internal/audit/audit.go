@@ -133,7 +133,10 @@ func (in *inventory) checkDevice(spec fleet.Spec, d *device) []Finding {
 		add(UnprovenDevice, d.location, "the bundle has no device.json that can be read: a run is not done, or was ended from outside. `starter decommission` clears it, `starter provision` finishes it")
 		return found // of what else it should have, only the record tells
 	}
-	if d.record.ProvenAt.IsZero() && d.record.Keys != fleet.KeysDevice {
+	switch {
+	case !d.record.RetractedAt.IsZero():
+		add(UnprovenDevice, d.location, "a decommission began at %s and has not come to its end. `starter decommission` finishes it", d.record.RetractedAt.Format(time.RFC3339))
+	case d.record.ProvenAt.IsZero() && d.record.Keys != fleet.KeysDevice:
 		add(UnprovenDevice, d.location, "device.json names no proof")
 	}
 	for _, file := range activities.BundleFiles(d.record.Keys) {

@@ -79,6 +79,12 @@ func TestFindings(t *testing.T) {
 			a.putJSON(a.inBundle(name, "device.json"), record)
 			return []string{"unproven-device " + a.bundle(name) + " of " + name}
 		}, ""},
+		{"a decommission that did not get far", func(a *account, c certificate) []string {
+			record := a.record(name, c)
+			record.RetractedAt = time.Now()
+			a.putJSON(a.inBundle(name, "device.json"), record)
+			return []string{"unproven-device " + a.bundle(name) + " of " + name}
+		}, ""},
 		{"a key is all that is in the bundle", func(a *account, _ certificate) []string {
 			a.put(a.inBundle("cam-new", "private.pem.key"), "x")
 			return []string{"unproven-device " + a.bundle("cam-new") + " of cam-new"}

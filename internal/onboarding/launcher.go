@@ -58,7 +58,7 @@ func (l *Launcher) LaunchDevices(ctx context.Context, in workflows.LaunchInput) 
 	s.told.Store(&progress)
 	s.progress.Ceiling = s.ceiling()
 	if progress.Unheard {
-		s.doubtful = 2 * s.window()
+		s.doubtful = 2 * s.mostAhead()
 	}
 	go s.beat(watching, ctx)
 	if err := s.takeUp(ctx); err != nil {
@@ -148,12 +148,18 @@ func (s *shift) window() int {
 	if s.in.InFlight > 0 {
 		return s.in.InFlight
 	}
-	const least, most, unlimited, seconds = 16, 256, 48, 4
+	const least, unlimited, seconds = 16, 48, 4
 	if s.progress.Ceiling == 0 {
 		return unlimited
 	}
-	return max(least, min(most, int(s.progress.Ceiling*seconds)))
+	return max(least, min(mostAsked, int(s.progress.Ceiling*seconds)))
 }
+
+// mostAsked is the largest window that quotas ask for.
+const mostAsked = 256
+
+// mostAhead is how many runs may be under way whatever the quotas were when they were launched.
+func (s *shift) mostAhead() int { return max(s.in.InFlight, mostAsked) }
 
 func (s *shift) run(ctx context.Context, workerStops <-chan struct{}, lasts time.Duration) error {
 	beat, holds := time.NewTicker(beatInterval), time.NewTicker(holdInterval)
@@ -246,7 +252,8 @@ func (s *shift) page(ctx context.Context, n int) (*page, error) {
 		return err
 	})
 	if errors.Is(err, errMissing) {
-		return nil, temporal.NewNonRetryableApplicationError(err.Error()+". What to do: somebody has removed the onboarding's files; cancel it, and run the manifest again", activities.NotFound, nil, activities.ErrorDetails{})
+		message := err.Error() + ". What to do: somebody has removed the onboarding's files; cancel it, and run the manifest again"
+		return nil, temporal.NewNonRetryableApplicationError(message, activities.NotFound, nil, activities.ErrorDetails{})
 	}
 	if err != nil {
 		return nil, err

@@ -167,9 +167,11 @@ func (a *adder) look(ctx context.Context) error {
 			continue
 		}
 		group.Go(func() error {
-			certificate, err := provisioned(groupCtx, a.x.Activities, a.spec, line.Device)
-			known[i] = certificate != ""
-			return err
+			return lasting(groupCtx, func(int) error {
+				certificate, err := provisioned(groupCtx, a.x.Activities, a.spec, line.Device)
+				known[i] = certificate != ""
+				return err
+			})
 		})
 	}
 	if err := group.Wait(); err != nil {

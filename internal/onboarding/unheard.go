@@ -41,7 +41,7 @@ func (s *shift) takeUp(ctx context.Context) error {
 // it ends where so many in a row as may be under way were not.
 func (s *shift) lastLaunched(ctx context.Context) (workflows.Place, error) {
 	last, at := s.progress.Next, s.progress.Next
-	for not := 0; at.Page < s.in.Pages && not < s.window(); {
+	for not := 0; at.Page < s.in.Pages && not < s.mostAhead(); {
 		p, err := s.page(ctx, at.Page)
 		if err != nil {
 			return last, err
