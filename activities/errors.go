@@ -214,7 +214,7 @@ func classify(err error) (kind, text string, details ErrorDetails) {
 		if strings.Contains(answer.ErrorMessage(), "Rate exceeded") {
 			kind = Throttled
 		}
-		return kind, strings.TrimSpace(fmt.Sprintf("AWS said %s: %s", details.Code, answer.ErrorMessage())), details
+		return kind, strings.TrimRight(fmt.Sprintf("AWS said %s: %s", details.Code, answer.ErrorMessage()), ": "), details
 	}
 	if busy := (quota.BusyError{}); errors.As(err, &busy) {
 		return Throttled, busy.Error(), details
